@@ -1,0 +1,405 @@
+"""The log's vocabulary: every event that we write down, its level and its words.
+
+Where php-fpm has the event the wording is php-fpm's (zlog.c, fpm_events.c, fpm_children.c, fpm_request.c of 8.2), so
+that parsers and eyes that know its log know ours. A note's name and fields are an interface: removing one is a
+breaking change. Rendering is at the edge (`runtime/logs.py` adds the time and the level).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lastcall.core import exits
+
+
+class Level(enum.IntEnum):
+    """php-fpm's levels (zlog.h), lowest first."""
+
+    DEBUG = 1
+    NOTICE = 2
+    WARNING = 3
+    ERROR = 4
+    ALERT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that happened, as the log knows it."""
+
+    level: ClassVar[Level] = Level.NOTICE
+
+    def text(self) -> str:
+        """One line (or several, for a traceback), without time and level."""
+        raise NotImplementedError
+
+
+# --- The master --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Running(Note):
+    pid: int
+
+    def text(self) -> str:
+        return f"lastcall is running, pid {self.pid}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyToServe(Note):
+    """All workers of the first generation are in service."""
+
+    def text(self) -> str:
+        return "ready to handle connections"
+
+
+@dataclass(frozen=True, slots=True)
+class Terminating(Note):
+    """SIGTERM, SIGINT, `lastcall stop`. Unlike php-fpm's, it drains."""
+
+    def text(self) -> str:
+        return "Terminating ..."
+
+
+@dataclass(frozen=True, slots=True)
+class Finishing(Note):
+    """SIGQUIT."""
+
+    def text(self) -> str:
+        return "Finishing ..."
+
+
+@dataclass(frozen=True, slots=True)
+class Reloading(Note):
+    generation: int
+
+    def text(self) -> str:
+        return "Reloading in progress ..."
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadFinished(Note):
+    generation: int
+
+    def text(self) -> str:
+        return f"reload finished, generation {self.generation} is in service"
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadFailed(Note):
+    generation: int
+    why: str
+    level = Level.ERROR
+
+    def text(self) -> str:
+        return f"reload failed, generation {self.generation} is given up, the one before serves on: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorLogReopened(Note):
+    def text(self) -> str:
+        return "error log file re-opened"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLogReopened(Note):
+    def text(self) -> str:
+        return "access log file re-opened"
+
+
+@dataclass(frozen=True, slots=True)
+class Bye(Note):
+    def text(self) -> str:
+        return "exiting, bye-bye!"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Note):
+    """Who sent a signal or a command: `SIGTERM from pid 4711 uid 0 (killproc ...) < /etc/init.d/... < cron`."""
+
+    what: str
+    sender: str
+
+    def text(self) -> str:
+        return f"{self.what} from {self.sender}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resized(Note):
+    workers: int
+
+    def text(self) -> str:
+        return f"scaled to {self.workers} workers"
+
+
+@dataclass(frozen=True, slots=True)
+class Hurrying(Note):
+    """A second stop: what still runs will be cut."""
+
+    level = Level.WARNING
+
+    def text(self) -> str:
+        return "asked to stop again: what still runs is cut"
+
+
+@dataclass(frozen=True, slots=True)
+class GivingUp(Note):
+    """No worker of the first generation could be brought up."""
+
+    why: str
+    level = Level.ALERT
+
+    def text(self) -> str:
+        return f"giving up: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class BackingOff(Note):
+    pool: str
+    failures: int
+    delay: float
+    why: str
+    level = Level.WARNING
+
+    def text(self) -> str:
+        times = "once" if self.failures == 1 else f"{self.failures} times in a row"
+        return f"[pool {self.pool}] a worker failed {times} ({self.why}), next try in {self.delay:.1f}s"
+
+
+# --- Workers -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ChildStarted(Note):
+    pool: str
+    pid: int
+
+    def text(self) -> str:
+        return f"[pool {self.pool}] child {self.pid} started"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildReady(Note):
+    pool: str
+    pid: int
+    generation: int
+    boot: float
+    level = Level.DEBUG
+
+    def text(self) -> str:
+        return f"[pool {self.pool}] child {self.pid} of generation {self.generation} ready after {self.boot:.3f} seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildExited(Note):
+    """`status` is the wait status. NOTICE for an exit that was asked for or clean, else WARNING."""
+
+    pool: str
+    pid: int
+    status: int
+    lived: float
+    expected: bool
+
+    @property
+    def level(self) -> Level:  # type: ignore[override]
+        return Level.NOTICE if self.expected or self.status == 0 else Level.WARNING
+
+    def text(self) -> str:
+        how = exits.words(self.status)
+        return f"[pool {self.pool}] child {self.pid} exited {how} after {self.lived:.6f} seconds from start"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildUnknown(Note):
+    """An orphan reaped by us as PID 1 or as subreaper."""
+
+    pid: int
+    status: int
+    level = Level.DEBUG
+
+    def text(self) -> str:
+        return f"unknown child ({self.pid}) exited {exits.words(self.status)}"
+
+
+@dataclass(frozen=True, slots=True)
+class ForkFailed(Note):
+    pool: str
+    why: str
+    level = Level.ERROR
+
+    def text(self) -> str:
+        return f"[pool {self.pool}] fork() failed: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class BootFailed(Note):
+    """The application did not load; `why` holds the (shortened) traceback."""
+
+    pool: str
+    pid: int
+    why: str
+    level = Level.ERROR
+
+    def text(self) -> str:
+        return f"[pool {self.pool}] child {self.pid} could not load the application\n{self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class BootTimedOut(Note):
+    pool: str
+    pid: int
+    after: float
+    level = Level.ERROR
+
+    def text(self) -> str:
+        return f"[pool {self.pool}] child {self.pid} was not ready after {self.after:g} seconds, killing"
+
+
+@dataclass(frozen=True, slots=True)
+class Recycling(Note):
+    """A worker has reached a limit; its successor is started first."""
+
+    pool: str
+    pid: int
+    why: str
+    level = Level.DEBUG
+
+    def text(self) -> str:
+        return f"[pool {self.pool}] child {self.pid} is due for recycling: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class DrainTimedOut(Note):
+    pool: str
+    pid: int
+    after: float
+    level = Level.WARNING
+
+    def text(self) -> str:
+        return f"[pool {self.pool}] child {self.pid} has not finished after {self.after:g} seconds, terminating"
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut(Note):
+    """php-fpm's request_terminate_timeout line (fpm_request.c:272)."""
+
+    pool: str
+    pid: int
+    request: str
+    request_id: str
+    elapsed: float
+    level = Level.WARNING
+
+    def text(self) -> str:
+        return (
+            f'[pool {self.pool}] child {self.pid}, request "{self.request}" ({self.request_id}) '
+            f"execution timed out ({self.elapsed:.6f} sec), terminating"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCut(Note):
+    """A worker died inside a request: the one line that nobody else writes."""
+
+    pool: str
+    pid: int
+    request: str
+    request_id: str
+    client: str
+    elapsed: float
+    why: str
+    level = Level.ERROR
+
+    def text(self) -> str:
+        return (
+            f'[pool {self.pool}] child {self.pid}, request "{self.request}" ({self.request_id}) from {self.client} '
+            f"was cut after {self.elapsed:.6f} sec: {self.why}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting(Note):
+    """What a drain is waiting for, every few seconds."""
+
+    pool: str
+    pid: int
+    request: str
+    request_id: str
+    elapsed: float
+    step: str
+
+    def text(self) -> str:
+        at = f", at step {self.step}" if self.step else ""
+        return (
+            f'[pool {self.pool}] waiting for child {self.pid}, request "{self.request}" ({self.request_id}), '
+            f"{self.elapsed:.1f} sec{at}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Said(Note):
+    """What a worker wrote to its stdout or stderr (fpm_stdio.c)."""
+
+    pool: str
+    pid: int
+    stream: str
+    said: str
+    level = Level.WARNING
+
+    def text(self) -> str:
+        return f'[pool {self.pool}] child {self.pid} said into {self.stream}: "{self.said}"'
+
+
+# --- Requests ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AppFailed(Note):
+    """The application raised, or broke the WSGI protocol."""
+
+    pool: str
+    pid: int
+    request: str
+    request_id: str
+    why: str
+    level = Level.ERROR
+
+    def text(self) -> str:
+        return f'[pool {self.pool}] child {self.pid}, request "{self.request}" ({self.request_id}): {self.why}'
+
+
+@dataclass(frozen=True, slots=True)
+class AppSaid(Note):
+    """What the application wrote to `wsgi.errors`, line by line."""
+
+    pool: str
+    pid: int
+    request_id: str
+    said: str
+    level = Level.NOTICE
+
+    def text(self) -> str:
+        return f"[pool {self.pool}] child {self.pid} ({self.request_id}): application message: {self.said}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble(Note):
+    """Anything an operator must see that has no line of its own: a full disk, EMFILE, a socket that will not bind."""
+
+    what: str
+    level = Level.ERROR
+
+    def text(self) -> str:
+        return self.what
+
+
+@dataclass(frozen=True, slots=True)
+class Remark(Note):
+    """Detail for whoever debugs lastcall."""
+
+    what: str
+    level = Level.DEBUG
+
+    def text(self) -> str:
+        return self.what
