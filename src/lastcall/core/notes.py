@@ -299,6 +299,25 @@ class TimedOut(Note):
 
 
 @dataclass(frozen=True, slots=True)
+class Traced(Note):
+    """Where a request is, asked before it is cut; `where` is the stack, innermost call last."""
+
+    pool: str
+    pid: int
+    request: str
+    request_id: str
+    elapsed: float
+    where: str
+    level = Level.WARNING
+
+    def text(self) -> str:
+        return (
+            f'[pool {self.pool}] child {self.pid}, request "{self.request}" ({self.request_id}), '
+            f"{self.elapsed:.3f} sec, is here:\n{self.where}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class RequestCut(Note):
     """A worker died inside a request: the one line that nobody else writes."""
 
@@ -389,6 +408,17 @@ class Trouble(Note):
 
     what: str
     level = Level.ERROR
+
+    def text(self) -> str:
+        return self.what
+
+
+@dataclass(frozen=True, slots=True)
+class Caution(Note):
+    """Nothing has failed, but somebody should look."""
+
+    what: str
+    level = Level.WARNING
 
     def text(self) -> str:
         return self.what

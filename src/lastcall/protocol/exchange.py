@@ -98,11 +98,22 @@ class Codec(Protocol):
     def data(self, chunk: bytes) -> bytes:
         """Frame body bytes. Never called with b"". Raises ResponseError when the body is longer than announced."""
 
+    @property
+    def raw_body(self) -> bool:
+        """After `head()`: body bytes go out just as they are, so that sendfile(2) may send them."""
+
+    def sent_raw(self, count: int) -> None:
+        """Told of body bytes that did not pass through `data()`. At most what was announced."""
+
     def end(self, *, complete: bool = True) -> bytes:
         """End the response. `complete` False, or a body shorter than announced, makes `keep` False."""
 
     def refuse(self, status: int, detail: str) -> bytes:
         """A whole small response to a request that will not be run. `keep` is False after it."""
+
+    def unserved(self) -> bytes | None:
+        """Every byte received that belongs to no finished request, to be given to another codec in this one's place;
+        None once a request is under way. Before the head is complete the bytes are all still there."""
 
     @property
     def idle(self) -> bool:

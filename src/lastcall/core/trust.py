@@ -1,0 +1,73 @@
+"""Whom we believe about who the client is: `forwarded_allow_ips`, and what such a peer may say."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+UNIX = "unix"
+"""The peer of a UNIX socket, as `Trust` knows it."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}")
+_REMEMBERED_MAX = 1024
+
+
+class Trust:
+    """Which peers may speak for others: addresses, networks, `unix` for UNIX sockets, `*` for everybody."""
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        """Raises ValueError for an entry that is none of these."""
+        self._everybody = "*" in allowed
+        self._unix = self._everybody or UNIX in allowed
+        self._networks: list[IPv4Network | IPv6Network] = [
+            ip_network(entry, strict=False) for entry in allowed if entry not in ("*", UNIX)
+        ]
+        self._known: dict[str, bool] = {}
+
+    def __call__(self, peer: str) -> bool:
+        """Whether to believe this peer: an IP address, or `unix`."""
+        known = self._known.get(peer)
+        if known is None:
+            known = self._decide(peer)
+            if len(self._known) < _REMEMBERED_MAX:
+                self._known[peer] = known
+        return known
+
+    def _decide(self, peer: str) -> bool:
+        if peer == UNIX:
+            return self._unix
+        try:
+            address = ip_address(peer)
+        except ValueError:
+            return False
+        mapped = getattr(address, "ipv4_mapped", None)
+        address = mapped or address
+        return self._everybody or any(address in network for network in self._networks)
+
+    def client(self, forwarded_for: str, peer: str) -> str:
+        """The client behind trusted peers: the rightmost address in X-Forwarded-For that is not trusted itself.
+
+        What is no address ends the search: everything to its left was written by somebody we do not know.
+        """
+        client = peer
+        for entry in reversed(forwarded_for.split(",")):
+            text = _without_port(entry.strip())
+            try:
+                ip_address(text)
+            except ValueError:
+                return client
+            client = text
+            if not self(text):
+                return client
+        return client
+
+
+def _without_port(text: str) -> str:
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
+
+
+def request_id(text: str) -> str:
+    """A trusted peer's X-Request-Id, or "" when it is none that we would write into a log."""
+    return text if _REQUEST_ID.fullmatch(text) else ""

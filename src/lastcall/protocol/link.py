@@ -1,0 +1,53 @@
+"""What master and worker say to each other, over the SEQPACKET pair that each worker has: one message a packet.
+
+A packet is one letter and a text. The worker's serial is not in it: the socket is the worker's own.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+TEXT_MAX: Final = 32768
+"""Bytes of a message's text; longer ones are cut in the middle. Far below what a socket buffer takes (212,992)."""
+
+
+class Word(enum.Enum):
+    """Master to worker."""
+
+    DRAIN = b"D"
+    """Take nothing new, finish what has begun, exit."""
+    TRACE = b"T"
+    """Write down where each request is, then say TRACED."""
+    LOGS = b"L"
+    """New log files: their descriptors come with the packet (error log, then access log if there is one)."""
+
+
+class Report(enum.Enum):
+    """Worker to master."""
+
+    READY = b"R"
+    BOOT_FAILED = b"F"
+    """The application cannot be loaded; the text says why. The worker exits."""
+    SPENT = b"S"
+    """Due for recycling; the text says why. It serves on until told to drain."""
+    TRACED = b"T"
+
+
+def pack(message: Word | Report, text: str = "") -> bytes:
+    raw = text.encode("utf-8", "backslashreplace")
+    if len(raw) > TEXT_MAX:
+        half = TEXT_MAX // 2 - 16
+        raw = raw[:half] + b"\n  [...]\n" + raw[-half:]
+    letter: bytes = message.value
+    return letter + raw
+
+
+def unpack_report(packet: bytes) -> tuple[Report, str]:
+    """Raises ValueError for a letter that is no Report's."""
+    return Report(packet[:1]), packet[1:].decode("utf-8", "replace")
+
+
+def unpack_word(packet: bytes) -> Word:
+    """Raises ValueError for a letter that is no Word's."""
+    return Word(packet[:1])

@@ -1,0 +1,101 @@
+"""The board: the pool's slots in a file under the run directory, shared by the master, its workers, and the tools.
+
+The file outlives every process, so that a later master can read who was in the middle of what. Sparse: a slot that was
+never used costs nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+from pathlib import Path
+from typing import Final
+
+from lastcall.core import slot as layout
+
+_FIRST: Final = 4096
+"""Bytes before the first slot: the board's own head."""
+_STOPPING_AT: Final = 8
+_MAGIC: Final = b"lastcal1"
+
+
+class Board:
+    """Read by anybody; each slot is written by its worker, the head and a dead worker's slot by the master."""
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        """Map the file. Raises OSError, and ValueError for a file that is no board."""
+        size = _FIRST + layout.SLOTS * layout.SLOT_BYTES
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_TRUNC if create else 0)
+        fd = os.open(path, flags, 0o600)
+        try:
+            if create:
+                os.truncate(fd, size)
+            elif os.fstat(fd).st_size != size:
+                raise ValueError(f"{path} is not a board of this version")
+            self._memory = mmap.mmap(fd, size)
+        finally:
+            os.close(fd)
+        if create:
+            self._memory[: len(_MAGIC)] = _MAGIC
+        elif self._memory[: len(_MAGIC)] != _MAGIC:
+            raise ValueError(f"{path} is not a board of this version")
+
+    @property
+    def stopping(self) -> bool:
+        """The pool is being stopped: no other worker will be there to take a connection over."""
+        return self._memory[_STOPPING_AT] == 1
+
+    @stopping.setter
+    def stopping(self, value: bool) -> None:
+        self._memory[_STOPPING_AT] = int(value)
+
+    def read(self, number: int) -> layout.Slot:
+        at = _FIRST + number * layout.SLOT_BYTES
+        return layout.unpack(self._memory[at : at + layout.SLOT_BYTES])
+
+    def claim(self, number: int, *, pid: int, generation: int, serial: int, lanes: int) -> SlotWriter:
+        """A fresh slot for a fresh worker, wiped of what its last owner left."""
+        at = _FIRST + number * layout.SLOT_BYTES
+        self.wipe(number)
+        head = layout.pack_head(pid, generation, serial, lanes)
+        self._memory[at : at + len(head)] = head
+        return SlotWriter(self._memory, number, at)
+
+    def wipe(self, number: int) -> None:
+        """Forget a slot's worker. The lanes' details stay; nobody reads them while `begun` is 0."""
+        at = _FIRST + number * layout.SLOT_BYTES
+        self._memory[at : at + layout.HEAD.size] = bytes(layout.HEAD.size)
+        for lane in range(layout.LANES):
+            place = at + layout.HEAD.size + lane * layout.LANE_BYTES
+            if self._memory[place : place + 8] != bytes(8):
+                layout.BEGUN.pack_into(self._memory, place, 0.0)
+
+
+class SlotWriter:
+    """A worker's pen: a handful of stores, no lock, no system call."""
+
+    __slots__ = ("_at", "_counters_at", "_memory", "_requests", "_versions", "connections", "number")
+
+    def __init__(self, memory: mmap.mmap, number: int, at: int) -> None:
+        self.number = number
+        self._memory = memory
+        self._at = at + layout.HEAD.size
+        self._counters_at = at + layout.COUNTERS_AT
+        self._requests = itertools.count(1)  # its next() is atomic: threads share a slot
+        self._versions = [0] * layout.LANES
+        self.connections = 0
+
+    def begin(self, lane: int, now: float, request_id: str, method: str, uri: str, client: str, attempt: int = 1) -> None:
+        at = self._at + lane * layout.LANE_BYTES
+        self._versions[lane] = version = (self._versions[lane] + 1) & 0xFFFFFFFF
+        layout.DETAILS.pack_into(
+            self._memory, at + layout.DETAILS_AT, version, attempt, request_id.encode("latin-1", "replace"),
+            method.encode("latin-1", "replace"), uri.encode("latin-1", "replace"), client.encode("latin-1", "replace"),
+            b"", version,
+        )  # fmt: skip
+        layout.BEGUN.pack_into(self._memory, at, now)
+
+    def end(self, lane: int) -> None:
+        layout.BEGUN.pack_into(self._memory, self._at + lane * layout.LANE_BYTES, 0.0)
+        layout.COUNTERS.pack_into(self._memory, self._counters_at, self.connections, next(self._requests))

@@ -1,0 +1,134 @@
+"""The control socket's server side: commands in, replies out, nobody waited for.
+
+A client that is slow, silent, or sends garbage costs one of CLIENTS_MAX places and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lastcall.protocol.control import LINE_MAX, Command, Reply
+
+NAME: Final = "control.sock"
+CLIENTS_MAX: Final = 64
+COMMAND_MAX: Final = 4096
+"""Bytes of a command's line."""
+_CREDENTIALS: Final = struct.Struct("=iII")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command that has arrived, and from whom. `ticket` is what its answer goes by."""
+
+    ticket: int
+    command: Command
+    pid: int
+    uid: int
+
+
+@dataclass(slots=True)
+class _Client:
+    sock: socket.socket
+    ticket: int
+    received: bytes = b""
+
+
+class ControlServer:
+    """All of it non-blocking; the master's loop says when a descriptor is readable."""
+
+    def __init__(self, directory: Path) -> None:
+        """Listen on `control.sock` in the run directory, however long its path. Raises OSError."""
+        self._path = directory / NAME
+        self._path.unlink(missing_ok=True)
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock.setblocking(False)
+        folder = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+        try:
+            self._sock.bind(f"/proc/self/fd/{folder}/{NAME}")  # sun_path holds 107 bytes, a run directory may have more
+        finally:
+            os.close(folder)
+        self._sock.listen(CLIENTS_MAX)
+        self._clients: dict[int, _Client] = {}
+        self._tickets = 0
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def accept(self) -> int | None:
+        """Take a new client; its descriptor, to be watched. None when there is none, or no place."""
+        try:
+            sock, _ = self._sock.accept()
+        except OSError:
+            return None
+        if len(self._clients) >= CLIENTS_MAX:
+            sock.close()
+            return None
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LINE_MAX)
+        self._tickets += 1
+        self._clients[sock.fileno()] = _Client(sock, self._tickets)
+        return sock.fileno()
+
+    def owns(self, fd: int) -> bool:
+        return fd in self._clients
+
+    def read(self, fd: int) -> Asked | None:
+        """What a client asks, once its line is complete. The client may be gone afterwards: ask `owns`."""
+        client = self._clients[fd]
+        try:
+            data = client.sock.recv(COMMAND_MAX)
+        except BlockingIOError:
+            return None
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(fd)
+            return None
+        client.received += data
+        line, newline, _ = client.received.partition(b"\n")
+        if not newline:
+            if len(client.received) > COMMAND_MAX:
+                self.answer(client.ticket, Reply(ok=False, text="the command is too long"))
+            return None
+        try:
+            command = msgspec.json.decode(line, type=Command)
+        except msgspec.DecodeError as error:
+            self.answer(client.ticket, Reply(ok=False, text=f"not a command: {error}"))
+            return None
+        pid, uid, _ = _CREDENTIALS.unpack(
+            client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        )
+        return Asked(client.ticket, command, pid, uid)
+
+    def answer(self, ticket: int, reply: Reply) -> None:
+        """Send a line; after a final one the client is dropped. A client that is gone already is nobody's trouble."""
+        for fd, client in self._clients.items():
+            if client.ticket == ticket:
+                line = msgspec.json.encode(reply) + b"\n"
+                assert len(line) <= LINE_MAX
+                # The buffer was made large enough for any line; what does not fit all the same is a client that does
+                # not read, and is cut off: nobody here waits for it.
+                with contextlib.suppress(OSError):
+                    client.sock.send(line, socket.MSG_NOSIGNAL)
+                if reply.final:
+                    self._drop(fd)
+                return
+
+    def _drop(self, fd: int) -> None:
+        self._clients.pop(fd).sock.close()
+
+    def close(self, *, unlink: bool) -> None:
+        """Close everything; `unlink` in the master only, a worker just lets go."""
+        for fd in list(self._clients):
+            self._drop(fd)
+        self._sock.close()
+        if unlink:
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,78 @@
+"""The inbox: connections that need a worker, on their way from one to another.
+
+One SEQPACKET socketpair per pool, its ends inherited by every worker: whoever has a connection that it cannot serve now
+puts it in, whoever is idle takes one out. A packet carries the descriptor (SCM_RIGHTS) and a small head: which listener
+the connection came from, its client, and the bytes that were read from it but not served. The kernel bounds the queue; a
+put that does not fit is refused, and the connection stays where it is.
+"""
+
+from __future__ import annotations
+
+import array
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+_HEAD: Final = struct.Struct("<BBH")  # listener, length of the client's address, its port
+CARRIED_MAX: Final = 65536
+"""Bytes read but not served that may travel with a connection: a request head, or a pipelined request."""
+_PACKET_MAX: Final = _HEAD.size + 255 + CARRIED_MAX
+_RIGHTS: Final = socket.CMSG_SPACE(4)
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A connection on its way. `listener` is the index of the listener it was accepted from."""
+
+    fd: int
+    listener: int
+    client: str
+    port: int
+    carried: bytes
+
+
+class Inbox:
+    """Both ends of the pool's inbox. Descriptors are the pool's: opened once, closed when the pool ends."""
+
+    def __init__(self) -> None:
+        self._out, self._in = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        self._out.setblocking(False)
+        self._in.setblocking(False)
+
+    def fileno(self) -> int:
+        """Readable when a connection waits."""
+        return self._out.fileno()
+
+    def put(self, parcel: Parcel) -> bool:
+        """Hand a connection over; False when there is no room. The caller then closes its own descriptor, or keeps it."""
+        client = parcel.client.encode("latin-1", "replace")[:255]
+        if len(parcel.carried) > CARRIED_MAX:
+            return False
+        head = _HEAD.pack(parcel.listener, len(client), parcel.port)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [parcel.fd]))]
+        try:
+            self._in.sendmsg([head, client, parcel.carried], rights)
+        except OSError:  # full (EAGAIN, ENOBUFS), or too many descriptors under way (ETOOMANYREFS): it stays where it is
+            return False
+        return True
+
+    def take(self) -> Parcel | None:
+        """The next connection, or None when none waits."""
+        try:
+            packet, ancillary, _, _ = self._out.recvmsg(_PACKET_MAX, _RIGHTS, socket.MSG_CMSG_CLOEXEC)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return None  # EMFILE is reported as a packet without rights; anything else has no connection in it either
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                (fd,) = array.array("i", data[:4])
+                listener, length, port = _HEAD.unpack_from(packet)
+                client = packet[_HEAD.size : _HEAD.size + length].decode("latin-1")
+                return Parcel(fd, listener, client, port, packet[_HEAD.size + length :])
+        return None
+
+    def close(self) -> None:
+        self._out.close()
+        self._in.close()

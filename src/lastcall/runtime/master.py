@@ -1,0 +1,516 @@
+"""The master's shell: wait, gather, step, perform. Every decision is `core/lifecycle.py`'s.
+
+    woken = port.wait(until the next deadline)
+    events = gather(woken)                      signals, commands, workers' reports, deaths -> events
+    master, actions = step(master, events)
+    events += perform(action) for each action   fork, tell, kill, write, answer
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from lastcall import __version__
+from lastcall.core import exits, notes
+from lastcall.core import lifecycle as lc
+from lastcall.core.settings import Settings
+from lastcall.protocol.control import Do, InFlight, LastReload, Reply, Status, WorkerStatus
+from lastcall.protocol.link import Report, Word, pack, unpack_report
+from lastcall.runtime import sender
+from lastcall.runtime.board import Board
+from lastcall.runtime.control import Asked, ControlServer
+from lastcall.runtime.inbox import Inbox
+from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader
+from lastcall.runtime.port import Port, Signalled
+from lastcall.runtime.service import Notifier
+from lastcall.runtime.sockets import Listener
+from lastcall.runtime.worker.boot import Birth, become_worker
+
+SCAN: Final = 1.0
+"""Seconds between two looks for overdue requests: how much later than `request_timeout` one is noticed."""
+EXPLAIN: Final = 5.0
+"""Seconds between two accounts of what a drain is waiting for."""
+REPORT_MAX: Final = 65536
+STOPS: Final = {signal.SIGTERM: notes.Terminating, signal.SIGINT: notes.Terminating, signal.SIGQUIT: notes.Finishing}
+RELOADS: Final = (signal.SIGHUP, signal.SIGUSR2)
+SCALES: Final = {signal.SIGTTIN: +1, signal.SIGTTOU: -1}
+SIGNALS: Final = (*STOPS, *RELOADS, *SCALES, signal.SIGUSR1)
+"""What the master listens to, besides SIGCHLD. docs/SIGNALS.md is compared with these tables by a test."""
+
+
+class ReloadRefused(Exception):
+    """The new configuration cannot be used; the text says why. Nothing has changed."""
+
+
+@dataclass(slots=True)
+class Resources:
+    """What the workers of one generation are given."""
+
+    settings: Settings
+    listeners: tuple[Listener, ...]
+    access_log: AccessLog | None
+
+
+@dataclass(slots=True)
+class Link:
+    """A worker as the shell has it: its socket, its output, its place."""
+
+    serial: int
+    slot: int
+    generation: int
+    sock: socket.socket
+    born: float
+    pid: int = 0
+    output: tuple[OutputReader, ...] = ()
+    reported: float = 0.0
+    """When its request in flight was last found overdue: the time at which that request had begun."""
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What the master is given at its start, and hands to nobody."""
+
+    port: Port
+    board: Board
+    inbox: Inbox
+    control: ControlServer
+    error_log: ErrorLog
+    notifier: Notifier
+    run_dir: str
+    ready: Callable[[], None]
+    """Called once, when the pool first serves at full strength."""
+    renew: Callable[[Resources], Resources]
+    """Read the configuration again: what the next generation is to be given. Raises ReloadRefused."""
+    release: Callable[[list[Resources]], None]
+    """Close what none of these resources uses any more."""
+    let_go: Callable[[], None]
+    """In a new worker: close what is the master's alone."""
+
+
+def policy(settings: Settings) -> lc.Policy:
+    """The part of the settings that the machine needs."""
+    return lc.Policy(
+        pool=settings.pool,
+        workers=settings.workers,
+        surge=settings.surge,
+        boot_timeout=settings.boot_timeout,
+        drain_timeout=settings.drain_timeout,
+    )
+
+
+class Master:
+    """See the module's docstring. `run` returns the exit code."""
+
+    def __init__(self, around: Surroundings, resources: Resources) -> None:
+        self._around = around
+        self._port = around.port
+        self._resources = resources
+        self._pool = resources.settings.pool
+        self._generations: dict[int, Resources] = {1: resources}
+        self._links: dict[int, Link] = {}
+        self._by_fd: dict[int, Link] = {}
+        self._outputs: dict[int, OutputReader] = {}
+        self._state = lc.boot(policy(resources.settings))
+        self._announced = False
+        self._started = time.time()
+        self._born = self._port.now()
+        self._requests = 0
+        self._cut = 0
+        self._deaths = 0
+        self._last_reload: LastReload | None = None
+        self._scan_at: float | None = None
+        self._explain_at: float | None = None
+        self._watchdog = around.notifier.interval()
+        self._watchdog_at = self._born if self._watchdog else None
+        self._port.watch(around.control.fileno())
+
+    # --- The loop ------------------------------------------------------------------
+
+    def run(self) -> int:
+        events: list[lc.Event] = []
+        while True:
+            before = self._state
+            self._state, actions = lc.step(before, events, self._port.now())
+            self._follow(before)
+            events = []
+            for action in actions:
+                if isinstance(action, lc.Exit):
+                    return action.code
+                events += self._perform(action)
+            if not events:
+                events = self._gather()
+
+    def _follow(self, before: lc.Master) -> None:
+        """Tell the outside what has changed."""
+        state = self._state
+        if state.phase is lc.Phase.STOPPING and before.phase is lc.Phase.RUNNING:
+            self._around.board.stopping = True
+            self._around.notifier.stopping()
+        if state.announced and not self._announced:
+            self._announced = True
+            self._around.notifier.ready()
+            self._around.ready()
+        if state.reloading and not before.reloading:
+            self._around.notifier.reloading()
+        elif before.reloading and not state.reloading and state.phase is lc.Phase.RUNNING:
+            self._around.notifier.ready()
+
+    def _next_wake(self) -> float | None:
+        times = [lc.next_deadline(self._state), self._scan_at, self._explain_at, self._watchdog_at]
+        return min((time for time in times if time is not None), default=None)
+
+    def _gather(self) -> list[lc.Event]:
+        """Sleep until something happens or is due; then read every source dry."""
+        due = self._next_wake()
+        woken = self._port.wait(None if due is None else max(0.0, due - self._port.now()))
+        events: list[lc.Event] = []
+        for fd in woken.readable:
+            if fd in self._by_fd:
+                events += self._hear(self._by_fd[fd])
+            elif fd in self._outputs:
+                self._read_output(fd)
+            elif fd == self._around.control.fileno():
+                self._accept()
+            elif self._around.control.owns(fd):
+                events += self._command(fd)
+        for signalled in woken.signals:
+            events += self._signalled(signalled)
+        for pid, status in self._port.reap():
+            events += self._bury(pid, status)
+        events += self._look_after(self._port.now())
+        return events
+
+    # --- Events --------------------------------------------------------------------------
+
+    def _hear(self, link: Link) -> list[lc.Event]:
+        """Read a worker's reports until there are no more."""
+        events: list[lc.Event] = []
+        while True:
+            try:
+                packet = link.sock.recv(REPORT_MAX, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return events
+            except OSError:
+                packet = b""
+            if not packet:
+                self._unhear(link)
+                return events
+            try:
+                report, text = unpack_report(packet)
+            except ValueError:
+                self._write(notes.Trouble(f"child {link.pid} sent a report that is none"))
+                continue
+            events.append(_event(link.serial, report, text))
+
+    def _unhear(self, link: Link) -> None:
+        if self._by_fd.pop(link.sock.fileno(), None) is not None:
+            self._port.unwatch(link.sock.fileno())
+
+    def _signalled(self, signalled: Signalled) -> list[lc.Event]:
+        number = signalled.number
+        if number == signal.SIGCHLD:
+            return []
+        name = exits.SIGNALS.get(number, str(number))
+        who = notes.Asked(name, sender.describe(signalled.pid, signalled.uid))
+        if number in STOPS:
+            self._write(STOPS[signal.Signals(number)]())
+            self._write(who)
+            return [lc.Stop(hurry=False)]
+        self._write(who)
+        if number in RELOADS:
+            return self._reload(0)
+        if number in SCALES:
+            return [lc.Resize(SCALES[signal.Signals(number)])]
+        self._reopen()
+        return []
+
+    def _accept(self) -> None:
+        fd = self._around.control.accept()
+        if fd is not None:
+            self._port.watch(fd)
+
+    def _command(self, fd: int) -> list[lc.Event]:
+        asked = self._around.control.read(fd)
+        return [] if asked is None else self._obey(asked)
+
+    def _obey(self, asked: Asked) -> list[lc.Event]:
+        control, command, ticket = self._around.control, asked.command, asked.ticket
+        if command.do is Do.STATUS:
+            control.answer(ticket, Reply(ok=True, status=self._status()))
+            return []
+        self._write(notes.Asked(f"lastcall {command.do.value}", sender.describe(asked.pid, asked.uid)))
+        held = ticket if command.wait else 0
+        match command.do:
+            case Do.REOPEN:
+                self._reopen()
+                events: list[lc.Event] = []
+            case Do.RELOAD | Do.RESTART:
+                return self._reload(ticket, wait=command.wait)
+            case Do.STOP:
+                self._write(notes.Terminating())
+                events = [lc.Stop(hurry=False, ticket=held)]
+            case Do.SCALE:
+                return [lc.Resize(command.delta, ticket)]
+            case _:
+                assert_never(command.do)
+        if not held:
+            control.answer(ticket, Reply(ok=True, text=f"{command.do.value}: begun" if events else "done"))
+        return events
+
+    def _reload(self, ticket: int, *, wait: bool = True) -> list[lc.Event]:
+        if self._state.phase is lc.Phase.RUNNING:
+            try:
+                self._resources = self._around.renew(self._resources)
+            except ReloadRefused as refused:
+                self._write(notes.Trouble(f"reload refused: {refused}"))
+                self._last_reload = LastReload(self._state.current.generation, ok=False, text=str(refused), at=time.time())
+                if ticket:
+                    self._around.control.answer(ticket, Reply(ok=False, text=str(refused)))
+                return []
+        if ticket and not wait:
+            self._around.control.answer(ticket, Reply(ok=True, text="reload: begun"))
+            ticket = 0
+        return [lc.Reload(policy(self._resources.settings), ticket)]
+
+    def _bury(self, pid: int, status: int) -> list[lc.Event]:
+        """A process has ended: hear its last words, name what it was doing, free its place."""
+        link = next((link for link in self._links.values() if link.pid == pid), None)
+        if link is None:
+            self._write(notes.ChildUnknown(pid, status))
+            return []
+        events = self._hear(link)
+        self._unhear(link)
+        for reader in link.output:
+            self._read_output(reader.fileno(), last=True)
+        slot = self._around.board.read(link.slot)
+        now = self._port.now()
+        worker = next((worker for worker in self._state.workers if worker.serial == link.serial), None)
+        ours = worker is not None and worker.stage is lc.Stage.KILLED
+        why = f"its worker exited {exits.words(status)}" + (", by order of lastcall" if ours else "")
+        for lane in slot.lanes if slot.serial == link.serial else ():
+            self._cut += 1
+            self._write(
+                notes.RequestCut(self._pool, pid, lane.request, lane.request_id, lane.client, now - lane.begun, why)
+            )
+        if slot.serial == link.serial:
+            self._requests += slot.requests
+            self._around.board.wipe(link.slot)
+        if worker is not None and worker.stage < lc.Stage.DRAINING:
+            self._deaths += 1
+        link.sock.close()
+        del self._links[link.serial]
+        return [*events, lc.Exited(pid, status)]
+
+    def _read_output(self, fd: int, *, last: bool = False) -> None:
+        reader = self._outputs.get(fd)
+        if reader is None:
+            return
+        ended = reader.read(self._around.error_log)
+        if ended or last:
+            self._port.unwatch(fd)
+            del self._outputs[fd]
+            reader.close()
+
+    # --- Watching over requests -----------------------------------------------------------
+
+    def _look_after(self, now: float) -> list[lc.Event]:
+        events: list[lc.Event] = []
+        timeout = self._resources.settings.request_timeout
+        if timeout and (self._scan_at is None or self._scan_at <= now):
+            self._scan_at = now + min(SCAN, timeout)
+            events += self._find_overdue(now, timeout)
+        draining = any(worker.stage is lc.Stage.DRAINING for worker in self._state.workers)
+        if not draining:
+            self._explain_at = None
+        elif self._explain_at is None:
+            self._explain_at = now + EXPLAIN
+        elif self._explain_at <= now:
+            self._explain_at = now + EXPLAIN
+            self._explain(now)
+        if self._watchdog and self._watchdog_at is not None and self._watchdog_at <= now:
+            self._watchdog_at = now + self._watchdog / 2
+            self._around.notifier.watchdog()
+        return events
+
+    def _find_overdue(self, now: float, timeout: float) -> list[lc.Event]:
+        events: list[lc.Event] = []
+        for link in self._links.values():
+            slot = self._around.board.read(link.slot)
+            late = [lane for lane in slot.lanes if now - lane.begun > timeout and lane.begun > link.reported]
+            if slot.serial != link.serial or not late:
+                continue
+            for lane in late:
+                elapsed = now - lane.begun
+                self._write(notes.TimedOut(self._pool, link.pid, lane.request, lane.request_id, elapsed))
+            link.reported = max(lane.begun for lane in late)
+            others = len(slot.lanes) - len(late)
+            if others:
+                # The worker's other requests are in time: it is replaced, they finish, and only then is it cut.
+                self._tell(link, Word.TRACE)
+                events.append(lc.Spent(link.serial, f"request {late[0].request_id} is overdue"))
+            else:
+                events.append(lc.Overdue(link.serial))
+        return events
+
+    def _explain(self, now: float) -> None:
+        for worker in self._state.workers:
+            link = self._links.get(worker.serial)
+            if worker.stage is not lc.Stage.DRAINING or link is None:
+                continue
+            for lane in self._around.board.read(link.slot).lanes:
+                elapsed = now - lane.begun
+                self._write(notes.Waiting(self._pool, link.pid, lane.request, lane.request_id, elapsed, lane.step))
+
+    # --- Actions ----------------------------------------------------------------------------
+
+    def _perform(self, action: lc.Action) -> list[lc.Event]:
+        match action:
+            case lc.Spawn():
+                return [self._spawn(action)]
+            case lc.Tell(serial, word):
+                if serial in self._links:
+                    self._tell(self._links[serial], Word.DRAIN if word is lc.Word.DRAIN else Word.TRACE)
+            case lc.Kill(_, pid):
+                self._port.kill(pid, signal.SIGKILL)
+            case lc.Write(note):
+                self._write(note)
+                self._remember(note)
+            case lc.Answer(ticket, ok, text):
+                self._around.control.answer(ticket, Reply(ok=ok, text=text))
+            case lc.Forget(generation):
+                self._generations.pop(generation, None)
+                self._around.release([self._resources, *self._generations.values()])
+            case lc.Exit():
+                raise AssertionError("run() returns on Exit")
+            case _:
+                assert_never(action)
+        return []
+
+    def _remember(self, note: notes.Note) -> None:
+        if isinstance(note, notes.ReloadFinished):
+            self._last_reload = LastReload(note.generation, ok=True, text=note.text(), at=time.time())
+        elif isinstance(note, notes.ReloadFailed):
+            self._last_reload = LastReload(note.generation, ok=False, text=note.why, at=time.time())
+
+    def _tell(self, link: Link, word: Word, fds: tuple[int, ...] = ()) -> None:
+        try:
+            socket.send_fds(link.sock, [pack(word)], fds, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except OSError:
+            pass  # it is gone, and its exit is on its way; or it hears nothing any more, and its deadline is
+
+    def _spawn(self, spawn: lc.Spawn) -> lc.Event:
+        resources = self._generations.setdefault(spawn.generation, self._resources)
+        settings = resources.settings
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            link = Link(spawn.serial, spawn.slot, spawn.generation, ours, self._port.now())
+            pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)] if settings.catch_output else []
+            self._around.board.wipe(spawn.slot)
+            jitter = random.randint(0, settings.max_requests_jitter) if settings.max_requests else 0  # noqa: S311
+            birth = Birth(
+                settings=settings, serial=spawn.serial, generation=spawn.generation, slot=spawn.slot, link=theirs,
+                listeners=resources.listeners, inbox=self._around.inbox, board=self._around.board,
+                error_log=self._around.error_log, access_log=resources.access_log,
+                spend_after=settings.max_requests + jitter, output=(pipes[0][1], pipes[1][1]) if pipes else None,
+                blocked=(*SIGNALS, signal.SIGCHLD),
+            )  # fmt: skip
+            pid = self._port.fork()
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS):
+                raise
+            return lc.SpawnFailed(spawn.serial, error.strerror or str(error))
+        if pid == 0:
+            become_worker(birth, self._let_go(link, [read for read, _ in pipes]))
+        theirs.close()
+        link.pid = pid
+        self._links[spawn.serial] = link
+        self._by_fd[ours.fileno()] = link
+        self._port.watch(ours.fileno())
+        for (read, write), stream in zip(pipes, ("stdout", "stderr"), strict=False):
+            os.close(write)
+            reader = OutputReader(read, pool=self._pool, pid=pid, stream=stream, decorate=settings.decorate_output)
+            link.output += (reader,)
+            self._outputs[read] = reader
+            self._port.watch(read)
+        return lc.Spawned(spawn.serial, pid)
+
+    def _let_go(self, link: Link, pipes: list[int]) -> Callable[[], None]:
+        def let_go() -> None:
+            for other in (*self._links.values(), link):
+                other.sock.close()
+                for reader in other.output:
+                    reader.close()
+            for fd in pipes:
+                os.close(fd)
+            self._around.control.close(unlink=False)
+            self._around.let_go()
+
+        return let_go
+
+    def _reopen(self) -> None:
+        """New log files under the old names, for us and for every worker; theirs travel as descriptors."""
+        log = self._around.error_log
+        if log.reopen():
+            self._write(notes.ErrorLogReopened())
+        logs = {resources.access_log for resources in (self._resources, *self._generations.values())}
+        if any([access.reopen() for access in logs if access is not None]):
+            self._write(notes.AccessLogReopened())
+        for link in self._links.values():
+            access = self._generations[link.generation].access_log
+            fds = (log.fileno(),) if access is None else (log.fileno(), access.fileno())
+            self._tell(link, Word.LOGS, fds)
+
+    # --- Telling ------------------------------------------------------------------------------
+
+    def _write(self, note: notes.Note) -> None:
+        self._around.error_log.write(note)
+
+    def _status(self) -> Status:
+        now = self._port.now()
+        state = self._state
+        workers = []
+        requests = self._requests
+        for worker in state.workers:
+            slot = self._around.board.read(worker.slot)
+            mine = slot.serial == worker.serial
+            requests += slot.requests if mine else 0
+            lanes = [
+                InFlight(lane.request_id, lane.method, lane.uri, lane.client, max(0.0, now - lane.begun), lane.step)
+                for lane in (slot.lanes if mine else ())
+            ]
+            workers.append(
+                WorkerStatus(
+                    worker.serial, worker.slot, worker.pid, worker.generation, worker.stage.name.lower(),
+                    now - worker.born, slot.requests if mine else 0, slot.connections if mine else 0, lanes,
+                )
+            )  # fmt: skip
+        settings = self._resources.settings
+        return Status(
+            version=__version__, pool=self._pool, pid=os.getpid(), phase=state.phase.value, started=self._started,
+            uptime=now - self._born, generation=state.current.generation, application=settings.app,
+            listen=[str(listener) for listener in self._resources.listeners], run_dir=self._around.run_dir,
+            workers_wanted=state.current.policy.workers, workers=workers, requests=requests, cut=self._cut,
+            restarts=self._deaths, last_reload=self._last_reload,
+        )  # fmt: skip
+
+
+def _event(serial: int, report: Report, text: str) -> lc.Event:
+    match report:
+        case Report.READY:
+            return lc.Booted(serial)
+        case Report.BOOT_FAILED:
+            return lc.BootFailed(serial, text)
+        case Report.SPENT:
+            return lc.Spent(serial, text)
+        case Report.TRACED:
+            return lc.Traced(serial)
+        case _:
+            assert_never(report)

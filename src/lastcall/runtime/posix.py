@@ -1,0 +1,89 @@
+"""The port on a real system: signalfd, epoll, fork, waitpid."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import struct
+from collections.abc import Iterable
+from typing import Final
+
+from lastcall.runtime.port import Signalled, Woken
+
+_SIGINFO: Final = struct.Struct("<IiiII108x")
+"""struct signalfd_siginfo (signalfd(2)): signo, errno, code, pid, uid."""
+_SIGSET_BYTES: Final = 128
+"""sizeof(sigset_t) of glibc and musl; the kernel reads the first eight."""
+_SIGNALS_MAX: Final = 32
+_EVENTS_MAX: Final = 256
+
+
+class Posix:
+    """See `port.Port`. Blocks `signals` for good: from now on they are read, never delivered, and none is lost."""
+
+    def __init__(self, signals: Iterable[int]) -> None:
+        self.signals = frozenset((*signals, signal.SIGCHLD))
+        signal.pthread_sigmask(signal.SIG_BLOCK, self.signals)
+        self._signal_fd = _signalfd(self.signals)
+        self._epoll = select.epoll()
+        self._epoll.register(self._signal_fd, select.EPOLLIN)
+        import time  # noqa: PLC0415 - here, so that `now` is found where the other calls are
+
+        self.now = time.monotonic
+
+    def fork(self) -> int:
+        return os.fork()
+
+    def kill(self, pid: int, number: int) -> None:
+        os.kill(pid, number)
+
+    def reap(self) -> list[tuple[int, int]]:
+        dead: list[tuple[int, int]] = []
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return dead
+            if pid == 0:
+                return dead
+            dead.append((pid, status))
+
+    def wait(self, timeout: float | None) -> Woken:
+        events = self._epoll.poll(timeout, _EVENTS_MAX)
+        readable = tuple(fd for fd, _ in events if fd != self._signal_fd)
+        signals = self._read_signals() if len(readable) < len(events) else ()
+        return Woken(signals, readable)
+
+    def _read_signals(self) -> tuple[Signalled, ...]:
+        try:
+            data = os.read(self._signal_fd, _SIGINFO.size * _SIGNALS_MAX)
+        except BlockingIOError:
+            return ()
+        return tuple(Signalled(signo, pid, uid) for signo, _, _, pid, uid in _SIGINFO.iter_unpack(data))
+
+    def watch(self, fd: int) -> None:
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        self._epoll.unregister(fd)
+
+    def close(self) -> None:
+        """In a new worker: let go of the master's descriptors. The signals stay blocked until the worker says otherwise."""
+        self._epoll.close()
+        os.close(self._signal_fd)
+
+
+def _signalfd(signals: Iterable[int]) -> int:
+    """signalfd(2), which Python does not have. Non-blocking, close-on-exec."""
+    mask = bytearray(_SIGSET_BYTES)
+    for number in signals:
+        mask[(number - 1) // 8] |= 1 << (number - 1) % 8
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags = os.O_NONBLOCK | os.O_CLOEXEC  # SFD_NONBLOCK, SFD_CLOEXEC: the same numbers (signalfd.h)
+    fd: int = libc.signalfd(-1, (ctypes.c_char * _SIGSET_BYTES).from_buffer(mask), flags)
+    if fd < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return fd

@@ -1,0 +1,184 @@
+"""`lastcall serve`: from settings to a running master, and from its end to the exit code.
+
+The order matters: signals are blocked before anything else, so that none is lost; the run directory is locked before
+anything in it is touched; listeners are open before the first worker; privileges are dropped in the workers only.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from lastcall.config.origins import ConfigErrors, Loaded
+from lastcall.core import accesslog, exits, notes
+from lastcall.core.settings import Settings
+from lastcall.runtime import rundir, service, sockets
+from lastcall.runtime.board import Board
+from lastcall.runtime.control import ControlServer
+from lastcall.runtime.inbox import Inbox
+from lastcall.runtime.logs import AccessLog, ErrorLog
+from lastcall.runtime.master import SIGNALS, Master, ReloadRefused, Resources, Surroundings
+from lastcall.runtime.posix import Posix
+from lastcall.runtime.sockets import Listener, ListenError
+
+
+class StartError(Exception):
+    """The start has failed; the text says why and what to do."""
+
+
+def serve(loaded: Loaded, again: Callable[[], Loaded]) -> int:
+    """Run until stopped; returns the exit code: 0, 70 (the application), 78 (configuration or start)."""
+    settings = loaded.settings
+    try:
+        daemon = service.daemonize() if settings.daemon else None
+    except OSError as error:
+        print(f"lastcall: cannot go to the background: {error}", file=sys.stderr)
+        return exits.CONFIG
+    try:
+        server = _Server(settings, again, daemon)
+    except (StartError, OSError, service.ServiceError, rundir.RunDirError) as error:
+        print(f"lastcall: {error}", file=sys.stderr)
+        if daemon is not None:
+            daemon.failed(str(error), exits.CONFIG)
+        return exits.CONFIG
+    for problem in loaded.warnings:
+        server.log.write(notes.Caution(f"configuration: {problem}"))
+    return server.run()
+
+
+class _Server:
+    """What lives as long as the master: opened in order by the constructor, closed in reverse by `run`."""
+
+    def __init__(self, settings: Settings, again: Callable[[], Loaded], daemon: service.Daemon | None) -> None:
+        self._again = again
+        self._daemon = daemon
+        self._settings = settings
+        self.port = Posix(SIGNALS)
+        service.limits(settings.rlimit_files, settings.rlimit_core)
+        if settings.chdir:
+            os.chdir(settings.chdir)
+        if settings.umask is not None:
+            os.umask(settings.umask)
+        self._run_dir = rundir.RunDir.open(Path(settings.run_dir) if settings.run_dir else _default_run_dir(settings))
+        try:
+            self._pid_file = service.PidFile(Path(settings.pid)) if settings.pid else None
+            if self._pid_file is not None:
+                self._pid_file.write()
+            self.log = ErrorLog(settings.error_log, notes.Level[settings.log_level.upper()])
+            self._inherited = service.listen_fds()
+            resources = self._open(settings, None)
+            board = Board(self._run_dir.path / "board", create=True)
+            control = ControlServer(self._run_dir.path)
+        except BaseException:
+            self._run_dir.close()
+            raise
+        self._control = control
+        self._notifier = service.Notifier.from_environment()
+        self._around = Surroundings(
+            port=self.port, board=board, inbox=Inbox(), control=control, error_log=self.log, notifier=self._notifier,
+            run_dir=str(self._run_dir.path), ready=self._ready, renew=self._renew, release=self._release,
+            let_go=self._let_go,
+        )  # fmt: skip
+        self._listeners = resources.listeners
+        self._master = Master(self._around, resources)
+
+    def run(self) -> int:
+        self.log.write(notes.Running(os.getpid()))
+        gc.collect()
+        gc.freeze()  # a worker's collector then leaves the master's memory shared
+        code = self._master.run()
+        for listener in self._listeners:
+            sockets.unlink(listener)
+            listener.sock.close()
+        self._control.close(unlink=True)
+        if self._pid_file is not None:
+            self._pid_file.remove()
+        self._run_dir.close()
+        if code and self._daemon is not None:
+            self._daemon.failed("", code)
+        return code
+
+    def _ready(self) -> None:
+        if self._daemon is not None:
+            self._daemon.ready(self.log.fileno())
+
+    def _let_go(self) -> None:
+        self.port.close()
+        for fd in self._run_dir.fds():
+            os.close(fd)
+
+    # --- Listeners, logs -----------------------------------------------------------------
+
+    def _open(self, settings: Settings, before: Resources | None) -> Resources:
+        """What a generation with these settings is to be given. Raises StartError; nothing is left open then."""
+        opened: list[Listener] = []
+        listeners: list[Listener] = []
+        access = sockets.SocketFile(settings.socket_mode, settings.socket_owner, settings.socket_group)
+        try:
+            for protocol, address in settings.listeners:
+                fastcgi = protocol == "fastcgi"
+                known = _known(before, address, fastcgi=fastcgi)
+                if known is None:
+                    known = sockets.listen(address, fastcgi=fastcgi, backlog=settings.backlog, access=access)
+                    opened.append(known)
+                listeners.append(known)
+            log = self._access_log(settings, before)
+        except (ListenError, OSError) as error:
+            for listener in opened:
+                listener.sock.close()
+            raise StartError(str(error)) from error
+        return Resources(_with_tmp_dir(settings, self._run_dir.path), tuple(listeners), log)
+
+    def _access_log(self, settings: Settings, before: Resources | None) -> AccessLog | None:
+        if not settings.access_log:
+            return None
+        if before is not None and before.access_log is not None:
+            old = before.settings
+            if (old.access_log, old.access_format) == (settings.access_log, settings.access_format):
+                return before.access_log
+        return AccessLog(settings.access_log, accesslog.compile(settings.access_format))
+
+    def _renew(self, before: Resources) -> Resources:
+        try:
+            loaded = self._again()
+            resources = self._open(loaded.settings, before)
+        except ConfigErrors as errors:
+            raise ReloadRefused("\n".join(map(str, errors.problems))) from errors
+        except StartError as error:
+            raise ReloadRefused(str(error)) from error
+        if loaded.settings.log_level != before.settings.log_level:
+            self.log.level = notes.Level[loaded.settings.log_level.upper()]
+        self._listeners = tuple(dict.fromkeys((*self._listeners, *resources.listeners)))
+        return resources
+
+    def _release(self, used: list[Resources]) -> None:
+        """Close the listeners and logs that no generation uses any more."""
+        kept = {id(listener) for resources in used for listener in resources.listeners}
+        for listener in self._listeners:
+            if id(listener) not in kept:
+                sockets.unlink(listener)
+                listener.sock.close()
+        self._listeners = tuple(listener for listener in self._listeners if id(listener) in kept)
+
+
+def _known(before: Resources | None, address: object, *, fastcgi: bool) -> Listener | None:
+    for listener in before.listeners if before is not None else ():
+        if listener.address == address and listener.fastcgi == fastcgi:
+            return listener
+    return None
+
+
+def _default_run_dir(settings: Settings) -> Path:
+    protocol, address = settings.listeners[0]
+    return rundir.choose(f"{protocol}-{address}")
+
+
+def _with_tmp_dir(settings: Settings, run_dir: Path) -> Settings:
+    if settings.tmp_dir:
+        return settings
+    from dataclasses import replace  # noqa: PLC0415
+
+    return replace(settings, tmp_dir=str(run_dir))

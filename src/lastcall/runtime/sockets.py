@@ -1,0 +1,155 @@
+"""Listeners: opened by the master (or by systemd), shared by all workers of a pool.
+
+One socket per address for the whole pool: with one per worker (SO_REUSEPORT) the kernel's queue of a worker that ends is
+lost with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from lastcall.core.address import Address
+
+
+class ListenError(Exception):
+    """An address that cannot be listened on; the text says which, why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket, and what requests that come through it are told."""
+
+    sock: socket.socket
+    address: Address
+    fastcgi: bool
+    name: str
+    """SERVER_NAME."""
+    port: str
+    """SERVER_PORT."""
+
+    @property
+    def fd(self) -> int:
+        return self.sock.fileno()
+
+    def __str__(self) -> str:
+        return f"{'fastcgi' if self.fastcgi else 'http'} {bound(self.sock, self.address)}"
+
+
+@dataclass(frozen=True, slots=True)
+class SocketFile:
+    """Who may connect to a UNIX socket: mode, and owner and group by name ("" leaves them)."""
+
+    mode: int
+    owner: str = ""
+    group: str = ""
+
+
+def listen(address: Address, *, fastcgi: bool, backlog: int, access: SocketFile) -> Listener:
+    """Open a listener, non-blocking. Raises ListenError."""
+    try:
+        sock = _unix(address.path, access) if address.family == "unix" else _tcp(address)
+        sock.listen(backlog)
+    except OSError as error:
+        raise ListenError(_explain(address, error)) from error
+    sock.setblocking(False)
+    return describe(sock, address, fastcgi=fastcgi)
+
+
+def describe(sock: socket.socket, address: Address, *, fastcgi: bool) -> Listener:
+    if address.family == "unix":
+        return Listener(sock, address, fastcgi, "localhost", "80")
+    host, port = sock.getsockname()[:2]
+    name = host if host not in ("0.0.0.0", "::") else socket.gethostname()  # noqa: S104 - compared, not bound
+    return Listener(sock, address, fastcgi, name, str(port))
+
+
+def _tcp(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if address.family == "tcp6" else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit it: a response's last segment is not held back for an ACK.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind((address.host, address.port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _unix(path: str, access: SocketFile) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.startswith("@"):
+            sock.bind("\0" + path[1:])
+            return sock
+        _remove_stale(path)
+        mask = os.umask(0o777 & ~access.mode)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(mask)
+        if access.owner or access.group:
+            uid = pwd.getpwnam(access.owner).pw_uid if access.owner else -1
+            gid = grp.getgrnam(access.group).gr_gid if access.group else -1
+            os.chown(path, uid, gid)
+    except KeyError as error:
+        sock.close()
+        raise OSError(errno.EINVAL, f"no such user or group: {error.args[0]}") from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens on; leave anything else, so that bind(2) says so."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.setblocking(False)
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+        except OSError:
+            pass  # EAGAIN: its queue is full, so somebody is there
+
+
+def bound(sock: socket.socket, address: Address) -> str:
+    """The address as it came to be: with the port that the kernel chose."""
+    if address.family == "unix":
+        return f"unix:{address.path}"
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if address.family == "tcp6" else f"{host}:{port}"
+
+
+def _explain(address: Address, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if error.errno == errno.EADDRINUSE:
+        return f"cannot listen on {address}: address already in use (who has it: ss -lptn, or lastcall status)"
+    if error.errno == errno.EACCES:
+        return f"cannot listen on {address}: permission denied (a port below 1024 needs root or CAP_NET_BIND_SERVICE)"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"cannot listen on {address}: no interface of this machine has that address"
+    return f"cannot listen on {address}: {reason}"
+
+
+def unlink(listener: Listener) -> None:
+    """Remove a UNIX listener's path, if it still leads to this socket."""
+    address = listener.address
+    if address.family != "unix" or address.path.startswith("@"):
+        return
+    Path(address.path).unlink(missing_ok=True)

@@ -1,0 +1,103 @@
+"""The attendant: a thread beside the loop that hears the master while the application runs.
+
+It sleeps in poll(2), without the GIL, until the master has a word: drain, trace, new log files. No signal is needed to
+reach a worker that is inside a request, and none interrupts the application's system calls.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import lastcall
+from lastcall.core import notes
+from lastcall.protocol.link import Report, Word, unpack_word
+from lastcall.runtime.worker.worker import Worker
+
+PACKET_MAX: Final = 65536
+_RIGHTS_MAX: Final = 2
+_OURS: Final = str(Path(lastcall.__file__).parent)
+
+
+class Attendant(threading.Thread):
+    """Listens to `link`, the worker's end of its control socket. The master gone (EOF) means drain."""
+
+    def __init__(self, worker: Worker, link: socket.socket, relay: Callable[[], float | None] | None = None) -> None:
+        super().__init__(name="lastcall-attendant", daemon=True)
+        self._worker = worker
+        self._link = link
+        self._relay = relay
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def wake(self) -> None:
+        """Have `relay` asked again how long to sleep. Callable from the loop's thread."""
+        os.eventfd_write(self._wake, 1)
+
+    def run(self) -> None:
+        poll = select.poll()
+        poll.register(self._link, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        nap: float | None = None
+        while True:
+            for fd, _ in poll.poll(None if nap is None else nap * 1000):
+                if fd == self._wake:
+                    os.eventfd_read(self._wake)
+                elif not self._hear():
+                    return
+            if self._relay is not None:
+                nap = self._relay()
+
+    def _hear(self) -> bool:
+        try:
+            packet, fds, _, _ = socket.recv_fds(self._link, PACKET_MAX, _RIGHTS_MAX, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            packet, fds = b"", []
+        worker = self._worker
+        if not packet:
+            worker.draining = True
+            worker.nudge()
+            return False
+        match unpack_word(packet):
+            case Word.DRAIN:
+                worker.draining = True
+                worker.nudge()
+            case Word.TRACE:
+                for note in trace(worker):
+                    worker.note(note)
+                worker.place.say(Report.TRACED, "")
+            case Word.LOGS:
+                _take_logs(worker, fds)
+        return True
+
+
+def _take_logs(worker: Worker, fds: list[int]) -> None:
+    logs = (worker.place.error_log, worker.place.access_log)
+    for log, fd in zip(logs, fds, strict=False):
+        if log is not None:
+            log.replace(fd)
+        else:
+            os.close(fd)
+
+
+def trace(worker: Worker) -> list[notes.Note]:
+    """Where each request in flight is, innermost call last."""
+    now = time.monotonic()
+    frames = sys._current_frames()  # noqa: SLF001 - the one way to see another thread's stack
+    out: list[notes.Note] = []
+    for lane, thread in worker.inside():
+        stack = traceback.extract_stack(frames[thread]) if thread in frames else []
+        theirs = [frame for frame in stack if not frame.filename.startswith(_OURS)] or stack
+        where = "".join(traceback.format_list(theirs)).rstrip() or "  (no Python frame)"
+        pool, pid = worker.settings.pool, worker.pid
+        out.append(notes.Traced(pool, pid, lane.request, lane.request_id, now - lane.begun, where))
+    return out

@@ -1,0 +1,161 @@
+"""From a fork to a serving worker: let go of what is the master's, load the application, say ready, run, exit.
+
+Nothing here returns into the master's code: `become_worker` ends in `_exit`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from lastcall.core import exits, notes
+from lastcall.core.settings import Settings
+from lastcall.gateway import loading
+from lastcall.gateway.wsgi import Application, explain
+from lastcall.protocol.link import Report, pack
+from lastcall.runtime import service
+from lastcall.runtime.board import Board
+from lastcall.runtime.inbox import Inbox
+from lastcall.runtime.logs import AccessLog, ErrorLog
+from lastcall.runtime.sockets import Listener
+from lastcall.runtime.worker.worker import Place, Worker
+
+DRAIN_SIGNALS: Final = (signal.SIGTERM, signal.SIGQUIT)
+"""Sent to a worker by hand, or by systemd to the whole control group: finish and exit."""
+HEARD_BY_MASTER: Final = (
+    signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU,
+)  # fmt: skip
+"""Ctrl-C reaches the whole process group, the master included: a worker waits to be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What a new worker is born with."""
+
+    settings: Settings
+    serial: int
+    generation: int
+    slot: int
+    link: socket.socket
+    """The worker's end of its control socket."""
+    listeners: tuple[Listener, ...]
+    inbox: Inbox
+    board: Board
+    error_log: ErrorLog
+    access_log: AccessLog | None
+    spend_after: int
+    output: tuple[int, int] | None
+    """Descriptors that become stdout and stderr, when the application's output is caught."""
+    blocked: Iterable[int]
+    """The signals that the master had blocked."""
+
+
+def become_worker(birth: Birth, let_go: Callable[[], None]) -> NoReturn:
+    """Never returns, and never raises. `let_go` closes the master's descriptors."""
+    code = exits.SOFTWARE
+    try:
+        atexit._clear()  # noqa: SLF001 - what the master wanted done at its end is not ours to do
+        let_go()
+        code = _live(birth)
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else exits.SOFTWARE
+    except BaseException as error:  # noqa: BLE001 - the outermost frame of a process
+        birth.error_log.write(notes.Trouble(f"[pool {birth.settings.pool}] child {os.getpid()} broke: {explain(error)}"))
+    finally:
+        _flush()
+        os._exit(code)
+
+
+def _live(birth: Birth) -> int:
+    settings = birth.settings
+    for number in (*DRAIN_SIGNALS, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)  # while it boots it has nothing to finish
+    _leave_to_the_master()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, birth.blocked)
+    if birth.output is not None:
+        for target, fd in zip((1, 2), birth.output, strict=True):
+            os.dup2(fd, target)
+            os.close(fd)
+    faulthandler.enable(birth.error_log.fileno())
+    try:
+        service.drop_privileges(settings.user, settings.group, settings.umask)
+        if settings.chdir:
+            os.chdir(settings.chdir)
+        app = loading.load(settings.app, factory=settings.factory, app_dir=settings.app_dir)
+    except (loading.LoadError, OSError, service.ServiceError) as error:
+        _say(birth, Report.BOOT_FAILED, str(error))
+        return exits.SOFTWARE
+    worker = _build(birth, app)
+    _take_signals(worker)
+    gc.collect()
+    gc.freeze()  # what is there now stays: the collector need not look at it again
+    _say(birth, Report.READY, "")
+    worker.run()
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what Python does at exit: wait for the app's own threads
+    atexit._run_exitfuncs()  # noqa: SLF001 - as above
+    return exits.OK
+
+
+def _build(birth: Birth, app: Application) -> Worker:
+    settings = birth.settings
+    threaded = settings.worker == "threads" or (settings.worker == "auto" and settings.threads > 1)
+    slot = birth.board.claim(
+        birth.slot, pid=os.getpid(), generation=birth.generation, serial=birth.serial,
+        lanes=settings.threads if threaded else 1,
+    )  # fmt: skip
+    place = Place(
+        settings=settings, serial=birth.serial, generation=birth.generation, listeners=birth.listeners,
+        inbox=birth.inbox, board=birth.board, slot=slot, error_log=birth.error_log, access_log=birth.access_log,
+        say=lambda report, text: _say(birth, report, text), spend_after=birth.spend_after,
+    )  # fmt: skip
+    if threaded:
+        from lastcall.runtime.worker.threads import Threads  # noqa: PLC0415 - one of the two is never needed
+
+        return Threads(place, app, birth.link)
+    from lastcall.runtime.worker.sync import Sync  # noqa: PLC0415 - as above
+
+    return Sync(place, app, birth.link)
+
+
+def _leave_to_the_master() -> None:
+    """Handlers that do nothing, and interrupt nothing: system calls of the application are restarted (SA_RESTART).
+
+    Handlers, for what is ignored would stay ignored in every program that the application starts.
+    """
+    for number in HEARD_BY_MASTER:
+        signal.signal(number, lambda _number, _frame: None)
+        signal.siginterrupt(number, False)
+
+
+def _take_signals(worker: Worker) -> None:
+    def drain(_number: int, _frame: object) -> None:
+        worker.draining = True
+        worker.nudge()
+
+    for number in DRAIN_SIGNALS:
+        signal.signal(number, drain)
+        signal.siginterrupt(number, False)
+
+
+def _say(birth: Birth, report: Report, text: str) -> None:
+    try:
+        birth.link.send(pack(report, text), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError:
+        pass  # the master is gone; the attendant hears that, too
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass

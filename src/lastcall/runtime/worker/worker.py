@@ -1,0 +1,555 @@
+"""A worker's loop: accepts, reads, calls the application, sends, in one thread that never waits for a client.
+
+What it decides: which connection is served next, and when one is given up. `sync` and `threads` differ only in where the
+application is called (`serve`).
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO, Final
+
+from lastcall.core import notes
+from lastcall.core import slot as layout
+from lastcall.core.accesslog import Record
+from lastcall.core.settings import Settings
+from lastcall.core.trust import UNIX, Trust, request_id
+from lastcall.gateway import wsgi
+from lastcall.protocol import fastcgi, http1
+from lastcall.protocol.exchange import ProtocolError, Request
+from lastcall.protocol.link import Report
+from lastcall.runtime.board import Board, SlotWriter
+from lastcall.runtime.inbox import Inbox, Parcel
+from lastcall.runtime.logs import AccessLog, ErrorLog
+from lastcall.runtime.sockets import Listener
+from lastcall.runtime.worker.body import Spool, stream
+from lastcall.runtime.worker.connection import LINGER, Connection
+from lastcall.runtime.worker.errors import ErrorStream
+
+SWEEP: Final = 1.0
+"""Seconds between two looks at the connections' deadlines: the precision of all timeouts."""
+STOP_GRACE: Final = 0.5
+"""Seconds that an idle kept connection is listened to after a stop: a request on its way is answered, with a close."""
+ACCEPT_PAUSE: Final = 0.5
+"""Seconds without accepting after the system ran out of descriptors or memory."""
+EVENTS_MAX: Final = 256
+_OUT_OF: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@dataclass(frozen=True)
+class Place:
+    """Everything that a worker is given by the master: who it is, and what it shares with others."""
+
+    settings: Settings
+    serial: int
+    generation: int
+    listeners: tuple[Listener, ...]
+    inbox: Inbox
+    board: Board
+    slot: SlotWriter
+    error_log: ErrorLog
+    access_log: AccessLog | None
+    say: Callable[[Report, str], None]
+    spend_after: int
+    """Requests after which this worker is due for recycling (jitter included); 0: never."""
+
+
+class Worker:
+    """One process's share of the pool's work. `run` returns when it has been told to drain and nothing is left."""
+
+    multithread = False
+
+    def __init__(self, place: Place, app: wsgi.Application) -> None:
+        settings = place.settings
+        self.place = place
+        self.settings = settings
+        self.app = app
+        self.epoll = select.epoll()
+        self.connections: dict[int, Connection] = {}
+        self.pid = os.getpid()
+        self.draining = False  # told by the attendant
+        self.requests = 0
+        self._spent = False
+        self._accepting = False
+        self._stopping = False
+        self._accept_again = 0.0
+        self._complained = 0.0
+        self._next_sweep = 0.0
+        self._ready: deque[Connection] = deque()  # a pipelined request is at hand: no event will say so
+        self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._stamp = http1.Stamp()
+        self._stamped = 0
+        self._limits = http1.Limits(settings.max_head, settings.max_request_line, settings.max_headers)
+        self._trust = Trust(settings.forwarded_allow_ips)
+        self._id_prefix = os.urandom(6).hex()
+        self._ids = itertools.count(1)
+        self._tmp_dir = settings.tmp_dir
+        self.errors = ErrorStream(place.error_log, settings.pool, self.pid)
+        self._bases = [self._base(listener) for listener in place.listeners]
+        self.epoll.register(self._nudge, select.EPOLLIN)
+
+    def _base(self, listener: Listener) -> wsgi.Environ:
+        """The environ that all requests of a listener share."""
+        return {
+            "SCRIPT_NAME": "",
+            "SERVER_NAME": listener.name,
+            "SERVER_PORT": listener.port,
+            "SERVER_SOFTWARE": "lastcall",
+            "REMOTE_ADDR": "",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": self.errors,
+            "wsgi.multithread": self.multithread,
+            "wsgi.multiprocess": True,
+            "wsgi.run_once": False,
+            "wsgi.file_wrapper": wsgi.FileWrapper,
+            "wsgi.input_terminated": True,
+        }
+
+
+    # --- The loop ----------------------------------------------------------------------
+
+    def run(self) -> None:
+        self._listen(on=True)
+        while not self._finished():
+            self._turn()
+
+    def _turn(self) -> None:
+        events = self.epoll.poll(self._timeout(), EVENTS_MAX)
+        now = time.monotonic()
+        if self._stamped != int(now):
+            self._stamp_date(int(now))
+        if len(events) > 1:
+            # The listener first: its wake-up was ours alone (EPOLLEXCLUSIVE), and an application call may take long.
+            events.sort(key=lambda event: event[0] in self.connections)
+        for fd, mask in events:
+            connection = self.connections.get(fd)
+            if connection is not None:
+                self._on_event(connection, mask, now)
+            else:
+                self._on_other(fd, now)
+        while self._ready:
+            connection = self._ready.popleft()
+            if self.connections.get(connection.fd) is connection:
+                self._advance(connection, now)
+        if self._next_sweep <= now:
+            self._sweep(now)
+
+    def _timeout(self) -> float | None:
+        if self._ready:
+            return 0
+        if self.connections or self._accept_again or self.draining:
+            return SWEEP if not self.draining else STOP_GRACE / 5
+        return None
+
+    def _finished(self) -> bool:
+        return self.draining and not self._accepting and not self.connections
+
+    def _stamp_date(self, second: int) -> None:
+        self._stamped = second
+        self._stamp.lines = f"Server: lastcall\r\nDate: {http_date(time.time())}\r\n"
+
+    def nudge(self) -> None:
+        """Wake the loop; callable from any thread."""
+        os.eventfd_write(self._nudge, 1)
+
+    def _on_other(self, fd: int, now: float) -> None:
+        if fd == self._nudge:
+            try:
+                os.eventfd_read(self._nudge)
+            except BlockingIOError:
+                pass
+            self.on_nudge(now)
+        elif fd == self.place.inbox.fileno():
+            self._take(now)
+        else:
+            for index, listener in enumerate(self.place.listeners):
+                if listener.fd == fd:
+                    self._accept(index, listener, now)
+
+    def on_nudge(self, now: float) -> None:
+        if self.draining:
+            self._drain(now)
+
+    # --- Accepting ------------------------------------------------------------------------
+
+    def _listen(self, *, on: bool) -> None:
+        """Take connections from the listeners and the inbox, or leave them to others."""
+        if on == self._accepting:
+            return
+        self._accepting = on
+        for fd in (self.place.inbox.fileno(), *(listener.fd for listener in self.place.listeners)):
+            if on:
+                self.epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+            else:
+                self.epoll.unregister(fd)
+
+    def _accept(self, index: int, listener: Listener, now: float) -> bool:
+        if not self._accepting:
+            return False
+        try:
+            sock, address = listener.sock.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in _OUT_OF:
+                self._pause(error, now)
+            return False  # ECONNABORTED and the like: the client was faster
+        client, port = (address[0], address[1]) if isinstance(address, tuple) else ("", 0)
+        self._adopt(sock, index, listener, client, port, now, b"")
+        return True
+
+    def _pause(self, error: OSError, now: float) -> None:
+        self._listen(on=False)
+        self._accept_again = now + ACCEPT_PAUSE
+        if self._complained <= now:
+            self._complained = now + 10
+            self.note(notes.Trouble(f"[pool {self.settings.pool}] child {self.pid} cannot accept: {error.strerror}"))
+
+    def _take(self, now: float) -> bool:
+        parcel = self.place.inbox.take()
+        if parcel is None:
+            return False
+        if parcel.listener >= len(self.place.listeners):  # a listener that this generation no longer has
+            os.close(parcel.fd)
+            return True
+        listener = self.place.listeners[parcel.listener]
+        sock = socket.socket(listener.sock.family, socket.SOCK_STREAM, fileno=parcel.fd)
+        self._adopt(sock, parcel.listener, listener, parcel.client, parcel.port, now, parcel.carried)
+        return True
+
+    def _adopt(
+        self, sock: socket.socket, index: int, listener: Listener, client: str, port: int, now: float, carried: bytes
+    ) -> None:
+        codec = fastcgi.Connection() if listener.fastcgi else http1.Connection(self._limits, self._stamp)
+        connection = Connection(sock, codec, index, client, port, self.settings)
+        connection.trusted = self._trust(client or UNIX)
+        connection.deadline = now + self.settings.header_timeout
+        self.connections[connection.fd] = connection
+        self.place.slot.connections = len(self.connections)
+        if carried:
+            codec.receive(carried)
+        self._on_readable(connection, now)
+        if len(self.connections) >= self.settings.max_connections:
+            self._listen(on=False)
+
+    # --- One connection ----------------------------------------------------------------------
+
+    def _on_event(self, connection: Connection, mask: int, now: float) -> None:
+        if mask & select.EPOLLOUT:
+            self._on_writable(connection, now)
+        else:
+            self._on_readable(connection, now)
+
+    def _on_readable(self, connection: Connection, now: float) -> None:
+        try:
+            arrived = connection.receive()
+        except OSError:
+            self.close(connection)
+            return
+        if connection.lingering:
+            if connection.ended:
+                self.close(connection)
+            return
+        if arrived or not connection.codec.idle:
+            self._advance(connection, now)
+        elif not connection.registered:
+            self.watch(connection, select.EPOLLIN)
+
+    def _on_writable(self, connection: Connection, now: float) -> None:
+        try:
+            done = connection.flush()
+        except wsgi.ClientGone:
+            self.close(connection)
+            return
+        if done:
+            self.settle(connection, now)
+        else:
+            connection.deadline = now + self.settings.send_timeout
+
+    def _advance(self, connection: Connection, now: float) -> None:
+        """Go on with a connection as far as the bytes at hand allow."""
+        codec = connection.codec
+        try:
+            if connection.request is None and not self._begin(connection, now):
+                return
+            request = connection.request
+            assert request is not None
+            if request.length == 0:
+                self.serve(connection, request, None)
+            elif self.settings.body == "stream":
+                self.serve(connection, request, stream(connection.more))
+            elif self._collect(connection, request, now):
+                body = connection.body
+                assert body is not None
+                self.serve(connection, request, body.open())
+        except ProtocolError as error:
+            self._refuse(connection, error.status, error.detail, codec.outgoing())
+        except wsgi.ClientGone:
+            self.close(connection)
+
+    def _begin(self, connection: Connection, now: float) -> bool:
+        codec = connection.codec
+        request = codec.request()
+        owed = codec.outgoing()
+        if owed:
+            connection.write(owed)
+        if request is None:
+            if connection.ended or not codec.keep:
+                self.close(connection)
+            else:
+                if not codec.idle and connection.deadline > now + self.settings.header_timeout:
+                    connection.deadline = now + self.settings.header_timeout  # its first byte: the head is due
+                self.watch(connection, select.EPOLLIN)
+            return False
+        connection.request = request
+        connection.continued = False
+        if request.length is not None and 0 < self.settings.max_body < request.length:
+            raise ProtocolError(413, f"a request body may have {self.settings.max_body} bytes here")
+        return True
+
+    def _collect(self, connection: Connection, request: Request, now: float) -> bool:
+        """Take in the body; True when it is complete."""
+        body = connection.body
+        if body is None:
+            body = connection.body = Spool(self.settings.body_buffer, self._tmp_dir)
+        try:
+            while data := connection.codec.read():
+                body.add(data)
+                if 0 < self.settings.max_body < body.size:
+                    raise ProtocolError(413, f"a request body may have {self.settings.max_body} bytes here")
+        except OSError as error:
+            self.note(notes.Trouble(f"a request body could not be kept in {self._tmp_dir}: {error.strerror}"))
+            raise ProtocolError(503, "the request body could not be kept") from error
+        if data is not None:
+            return True
+        if connection.ended:
+            raise ProtocolError(400, "the connection was closed inside a request body")
+        if request.expects_continue and not connection.continued:
+            connection.continued = True
+            if not body.size:
+                connection.write(connection.codec.interim())
+        connection.deadline = now + self.settings.body_timeout
+        self.watch(connection, select.EPOLLIN)
+        return False
+
+    def _refuse(self, connection: Connection, status: int, detail: str, owed: bytes = b"") -> None:
+        """Answer what cannot be run, and close: slowly, for an answer that is reset is no answer."""
+        self.note(notes.Remark(f"[pool {self.settings.pool}] refused {connection.client or UNIX}: {status} {detail}"))
+        try:
+            connection.write(owed + connection.codec.refuse(status, detail))
+        except wsgi.ClientGone:
+            self.close(connection)
+            return
+        connection.request = None
+        connection.refused = True
+        self.settle(connection, time.monotonic())
+
+    def settle(self, connection: Connection, now: float) -> None:
+        """An exchange is over for the application: send what is left, then the next request, or the close."""
+        codec = connection.codec
+        if connection.out:
+            connection.deadline = now + self.settings.send_timeout
+            self.watch(connection, select.EPOLLOUT)
+            return
+        if not codec.keep or (connection.ended and codec.idle):
+            if codec.idle and not connection.refused and self.settings.body != "stream":
+                self.close(connection)  # all that was sent has been read: nothing to reset
+            else:
+                connection.half_close()
+                connection.deadline = now + LINGER
+                self.watch(connection, select.EPOLLIN)
+            return
+        connection.deadline = now + self.settings.keepalive_timeout
+        if self.draining and self._depart(connection, now):
+            return
+        if not codec.idle:
+            self._ready.append(connection)
+        self.watch(connection, select.EPOLLIN)
+
+    def watch(self, connection: Connection, events: int) -> None:
+        if connection.registered == events:
+            return
+        if connection.registered:
+            self.epoll.modify(connection.fd, events)
+        else:
+            self.epoll.register(connection.fd, events)
+        connection.registered = events
+
+    def unwatch(self, connection: Connection) -> None:
+        if connection.registered:
+            self.epoll.unregister(connection.fd)
+            connection.registered = 0
+
+    def close(self, connection: Connection) -> None:
+        """The descriptor goes, and with it its registration."""
+        if self.connections.pop(connection.fd, None) is None:
+            return
+        connection.close()
+        self.place.slot.connections = len(self.connections)
+        if not self._accepting and not self.draining and len(self.connections) < self.settings.max_connections:
+            self._listen(on=not self._accept_again)
+
+    # --- The application ------------------------------------------------------------------------
+
+    def inside(self) -> list[tuple[layout.Lane, int]]:
+        """The requests in flight, and the thread that each of them runs in. Callable from any thread."""
+        raise NotImplementedError
+
+    def serve(self, connection: Connection, request: Request, body: BinaryIO | None) -> None:
+        """Call the application, then `settle`. What `sync` and `threads` differ in."""
+        raise NotImplementedError
+
+    def call(self, connection: Connection, request: Request, body: BinaryIO | None, lane: int) -> None:
+        """Call the application for one request, on whatever thread this is, and write down how it went."""
+        env = wsgi.environ(request, self._bases[connection.listener], body or BytesIO())
+        identity = self._identify(connection, request, env)
+        if body is not None and request.length is None and connection.body is not None:
+            env["CONTENT_LENGTH"] = str(connection.body.size)  # the chunked coding is undone: say what is there
+        began = time.monotonic()
+        slot = self.place.slot
+        slot.begin(lane, began, identity, request.method, request.target, connection.client)
+        self.errors.request_id = identity
+        if self._stopping:
+            connection.codec.keep = False
+        outcome = wsgi.run(self.app, env, connection.codec, connection)
+        slot.end(lane)
+        connection.request = None
+        connection.served += 1
+        if connection.body is not None:
+            connection.body.close()
+            connection.body = None
+        if outcome.error:
+            self.note(
+                notes.AppFailed(self.settings.pool, self.pid, f"{request.method} {request.target}", identity, outcome.error)
+            )
+        if outcome.gone:
+            connection.codec.keep = False
+        if self.place.access_log is not None:
+            self._log_access(self.place.access_log, connection, request, env, outcome, began, identity)
+        self.requests += 1
+        if 0 < self.place.spend_after <= self.requests and not self._spent:
+            self._spent = True
+            self.place.say(Report.SPENT, f"{self.requests} requests")
+
+    def _identify(self, connection: Connection, request: Request, env: wsgi.Environ) -> str:
+        """Fill in who is asking; returns the request's id."""
+        identity = ""
+        if not request.params:
+            env["REMOTE_ADDR"] = connection.client
+            env["REMOTE_PORT"] = str(connection.port)
+        if connection.trusted:
+            given = env.get("HTTP_X_REQUEST_ID")
+            if given is not None:
+                identity = request_id(str(given))
+            if not request.params:
+                forwarded = env.get("HTTP_X_FORWARDED_FOR")
+                if forwarded is not None:
+                    env["REMOTE_ADDR"] = self._trust.client(str(forwarded), connection.client)
+                if env.get("HTTP_X_FORWARDED_PROTO") == "https":
+                    env["wsgi.url_scheme"] = "https"
+        if not identity:
+            identity = f"{self._id_prefix}{next(self._ids):08x}"
+        env["lastcall.request_id"] = identity
+        return identity
+
+    def _log_access(
+        self, log: AccessLog, connection: Connection, request: Request, env: wsgi.Environ, outcome: wsgi.Outcome,
+        began: float, identity: str,
+    ) -> None:  # fmt: skip
+        ended = time.time()
+        duration = time.monotonic() - began
+        log.write(
+            Record(
+                method=request.method, target=request.target, path=request.path, query=request.query,
+                protocol=request.version, status=outcome.status, sent=outcome.sent,
+                received=request.length or 0, client=str(env.get("REMOTE_ADDR") or "-"), began=ended - duration,
+                duration=duration, request_id=identity, pid=self.pid, parent_pid=os.getppid(),
+                pool=self.settings.pool, environ=env, headers=outcome.headers,
+            )
+        )  # fmt: skip
+
+    def note(self, note: notes.Note) -> None:
+        self.place.error_log.write(note)
+
+    # --- Deadlines ---------------------------------------------------------------------------------
+
+    def _sweep(self, now: float) -> None:
+        self._next_sweep = now + SWEEP if not self.draining else now
+        if self._accept_again and self._accept_again <= now:
+            self._accept_again = 0.0
+            if not self.draining:
+                self._listen(on=True)
+        for connection in list(self.connections.values()):
+            if connection.deadline <= now and connection.registered:
+                self._expire(connection, now)
+
+    def _expire(self, connection: Connection, now: float) -> None:
+        """Too late, unless it has spoken while we were busy."""
+        if connection.lingering or connection.registered & select.EPOLLOUT:
+            self.close(connection)
+            return
+        self._on_readable(connection, now)
+        if connection.fd not in self.connections or connection.deadline > now:
+            return
+        if connection.request is not None:
+            self._refuse(connection, 408, "the request body did not arrive in time")
+        elif not connection.codec.idle:
+            self._refuse(connection, 408, "the request head did not arrive in time")
+        else:
+            self.close(connection)
+
+    # --- Draining ----------------------------------------------------------------------------------
+
+    def _drain(self, now: float) -> None:
+        """Take nothing new; give away what others can serve; wait for the rest."""
+        if self.place.board.stopping and not self._stopping:
+            self._stopping = True
+            self._empty_the_queue(now)
+        self._listen(on=False)
+        self._next_sweep = now
+        for connection in list(self.connections.values()):
+            if connection.registered and connection.request is None and not connection.out and not connection.lingering:
+                self._depart(connection, now)
+
+    def _empty_the_queue(self, now: float) -> None:
+        """The last worker of a stopping pool: whoever has reached the queue was promised an answer."""
+        while self._take(now):
+            pass
+        for index, listener in enumerate(self.place.listeners):
+            while self._accept(index, listener, now):
+                pass
+
+    def _depart(self, connection: Connection, now: float) -> bool:
+        """An idle connection of a draining worker: to the inbox, while there are others to take it."""
+        if self.place.board.stopping:
+            connection.deadline = min(connection.deadline, now + STOP_GRACE)
+            return False
+        carried = connection.codec.unserved()
+        if carried is None:
+            return False
+        if self.place.inbox.put(Parcel(connection.fd, connection.listener, connection.client, connection.port, carried)):
+            self.close(connection)
+            return True
+        connection.deadline = min(connection.deadline, now + STOP_GRACE)
+        return False
+
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(now: float) -> str:
+    """IMF-fixdate (RFC 9110 section 5.6.7). Not strftime: an application may have set a locale."""
+    t = time.gmtime(now)
+    clock = f"{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}"
+    return f"{_DAYS[t.tm_wday]}, {t.tm_mday:02} {_MONTHS[t.tm_mon - 1]} {t.tm_year} {clock} GMT"
