@@ -22,26 +22,30 @@ class Trust:
         self._networks: list[IPv4Network | IPv6Network] = [
             ip_network(entry, strict=False) for entry in allowed if entry not in ("*", UNIX)
         ]
-        self._known: dict[str, bool] = {}
+        self._known: dict[str, bool | None] = {}
 
     def __call__(self, peer: str) -> bool:
         """Whether to believe this peer: an IP address, or `unix`."""
-        known = self._known.get(peer)
-        if known is None:
-            known = self._decide(peer)
-            if len(self._known) < _REMEMBERED_MAX:
-                self._known[peer] = known
-        return known
+        return bool(self._look_up(peer))
 
-    def _decide(self, peer: str) -> bool:
+    def _look_up(self, peer: str) -> bool | None:
+        """Trusted, not trusted, or (None) no address at all. Remembered: reading an address costs microseconds."""
+        try:
+            return self._known[peer]
+        except KeyError:
+            if len(self._known) >= _REMEMBERED_MAX:
+                self._known.clear()
+            known = self._known[peer] = self._decide(peer)
+            return known
+
+    def _decide(self, peer: str) -> bool | None:
         if peer == UNIX:
             return self._unix
         try:
             address = ip_address(peer)
         except ValueError:
-            return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        address = mapped or address
+            return None
+        address = getattr(address, "ipv4_mapped", None) or address
         return self._everybody or any(address in network for network in self._networks)
 
     def client(self, forwarded_for: str, peer: str) -> str:
@@ -52,12 +56,11 @@ class Trust:
         client = peer
         for entry in reversed(forwarded_for.split(",")):
             text = _without_port(entry.strip())
-            try:
-                ip_address(text)
-            except ValueError:
+            trusted = None if text == UNIX else self._look_up(text)
+            if trusted is None:
                 return client
             client = text
-            if not self(text):
+            if not trusted:
                 return client
         return client
 

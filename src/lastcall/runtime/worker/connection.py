@@ -46,7 +46,7 @@ class Connection:
         "port", "refused", "registered", "request", "served", "sock", "trusted",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, codec: Codec, listener: int, client: str, port: int, terms: Terms) -> None:
+    def __init__(self, sock: socket.socket, codec: Codec, listener: int, client: str, port: str, terms: Terms) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.codec = codec

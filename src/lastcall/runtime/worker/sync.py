@@ -119,7 +119,7 @@ class Sync(Worker):
         if carried is None:
             return False
         if not self.place.inbox.put(
-            Parcel(connection.fd, connection.listener, connection.client, connection.port, carried)
+            Parcel(connection.fd, connection.listener, connection.client, int(connection.port), carried)
         ):
             return False
         self.connections.pop(connection.fd, None)

@@ -77,15 +77,15 @@ class Threads(Worker):
             self._listen(on=len(self.connections) < self.settings.max_connections)
         super().on_nudge(now)
 
-    def ready(self, connection: Connection) -> bool:
-        """A request is arriving while every thread is busy: somebody else's, if there is anybody else."""
+    def may_read(self, connection: Connection) -> bool:
+        """A request that arrives while every thread is busy is somebody else's, if there is anybody else."""
         if self._busy < self.settings.threads or self.settings.workers == 1 or self.place.board.stopping:
             return True
         carried = connection.codec.unserved()
         if carried is None or connection.lingering or connection.request is not None:
             return True
         if self.place.inbox.put(
-            Parcel(connection.fd, connection.listener, connection.client, connection.port, carried)
+            Parcel(connection.fd, connection.listener, connection.client, int(connection.port), carried)
         ):
             self.close(connection)
             return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import math
 import os
 import select
 import socket
@@ -89,6 +90,10 @@ class Worker:
         self._stamp = http1.Stamp()
         self._stamped = 0
         self._limits = http1.Limits(settings.max_head, settings.max_request_line, settings.max_headers)
+        self._header_timeout = settings.header_timeout or math.inf
+        self._body_timeout = settings.body_timeout or math.inf
+        self._send_timeout = settings.send_timeout or math.inf
+        self._keepalive_timeout = settings.keepalive_timeout  # 0: connections are not kept
         self._trust = Trust(settings.forwarded_allow_ips)
         self._id_prefix = os.urandom(6).hex()
         self._ids = itertools.count(1)
@@ -231,9 +236,9 @@ class Worker:
         self, sock: socket.socket, index: int, listener: Listener, client: str, port: int, now: float, carried: bytes
     ) -> None:
         codec = fastcgi.Connection() if listener.fastcgi else http1.Connection(self._limits, self._stamp)
-        connection = Connection(sock, codec, index, client, port, self.settings)
+        connection = Connection(sock, codec, index, client, str(port), self.settings)
         connection.trusted = self._trust(client or UNIX)
-        connection.deadline = now + self.settings.header_timeout
+        connection.deadline = now + self._header_timeout
         self.connections[connection.fd] = connection
         self.place.slot.connections = len(self.connections)
         if carried:
@@ -250,7 +255,13 @@ class Worker:
         else:
             self._on_readable(connection, now)
 
+    def may_read(self, connection: Connection) -> bool:
+        """Whether this worker wants what arrives on a connection; False when it has gone to the inbox instead."""
+        return True
+
     def _on_readable(self, connection: Connection, now: float) -> None:
+        if not self.may_read(connection):
+            return
         try:
             arrived = connection.receive()
         except OSError:
@@ -274,7 +285,7 @@ class Worker:
         if done:
             self.settle(connection, now)
         else:
-            connection.deadline = now + self.settings.send_timeout
+            connection.deadline = now + self._send_timeout
 
     def _advance(self, connection: Connection, now: float) -> None:
         """Go on with a connection as far as the bytes at hand allow."""
@@ -289,9 +300,7 @@ class Worker:
             elif self.settings.body == "stream":
                 self.serve(connection, request, stream(connection.more))
             elif self._collect(connection, request, now):
-                body = connection.body
-                assert body is not None
-                self.serve(connection, request, body.open())
+                self.serve(connection, request, connection.body and connection.body.open())
         except ProtocolError as error:
             self._refuse(connection, error.status, error.detail, codec.outgoing())
         except wsgi.ClientGone:
@@ -307,8 +316,8 @@ class Worker:
             if connection.ended or not codec.keep:
                 self.close(connection)
             else:
-                if not codec.idle and connection.deadline > now + self.settings.header_timeout:
-                    connection.deadline = now + self.settings.header_timeout  # its first byte: the head is due
+                if not codec.idle and connection.deadline > now + self._header_timeout:
+                    connection.deadline = now + self._header_timeout  # its first byte: the head is due
                 self.watch(connection, select.EPOLLIN)
             return False
         connection.request = request
@@ -319,12 +328,16 @@ class Worker:
 
     def _collect(self, connection: Connection, request: Request, now: float) -> bool:
         """Take in the body; True when it is complete."""
+        data = connection.codec.read()
         body = connection.body
         if body is None:
+            if data == b"":
+                return True  # FastCGI's way to say that there is none
             body = connection.body = Spool(self.settings.body_buffer, self._tmp_dir)
         try:
-            while data := connection.codec.read():
+            while data:
                 body.add(data)
+                data = connection.codec.read()
                 if 0 < self.settings.max_body < body.size:
                     raise ProtocolError(413, f"a request body may have {self.settings.max_body} bytes here")
         except OSError as error:
@@ -338,7 +351,7 @@ class Worker:
             connection.continued = True
             if not body.size:
                 connection.write(connection.codec.interim())
-        connection.deadline = now + self.settings.body_timeout
+        connection.deadline = now + self._body_timeout
         self.watch(connection, select.EPOLLIN)
         return False
 
@@ -358,7 +371,7 @@ class Worker:
         """An exchange is over for the application: send what is left, then the next request, or the close."""
         codec = connection.codec
         if connection.out:
-            connection.deadline = now + self.settings.send_timeout
+            connection.deadline = now + self._send_timeout
             self.watch(connection, select.EPOLLOUT)
             return
         if not codec.keep or (connection.ended and codec.idle):
@@ -369,7 +382,7 @@ class Worker:
                 connection.deadline = now + LINGER
                 self.watch(connection, select.EPOLLIN)
             return
-        connection.deadline = now + self.settings.keepalive_timeout
+        connection.deadline = now + self._keepalive_timeout
         if self.draining and self._depart(connection, now):
             return
         if not codec.idle:
@@ -419,7 +432,7 @@ class Worker:
         slot = self.place.slot
         slot.begin(lane, began, identity, request.method, request.target, connection.client)
         self.errors.request_id = identity
-        if self._stopping:
+        if self._stopping or not self._keepalive_timeout:
             connection.codec.keep = False
         outcome = wsgi.run(self.app, env, connection.codec, connection)
         slot.end(lane)
@@ -446,7 +459,7 @@ class Worker:
         identity = ""
         if not request.params:
             env["REMOTE_ADDR"] = connection.client
-            env["REMOTE_PORT"] = str(connection.port)
+            env["REMOTE_PORT"] = connection.port
         if connection.trusted:
             given = env.get("HTTP_X_REQUEST_ID")
             if given is not None:
@@ -537,7 +550,7 @@ class Worker:
         carried = connection.codec.unserved()
         if carried is None:
             return False
-        if self.place.inbox.put(Parcel(connection.fd, connection.listener, connection.client, connection.port, carried)):
+        if self.place.inbox.put(Parcel(connection.fd, connection.listener, connection.client, int(connection.port), carried)):
             self.close(connection)
             return True
         connection.deadline = min(connection.deadline, now + STOP_GRACE)

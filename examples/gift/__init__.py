@@ -1,0 +1,1 @@
+"""The gift service: one present, two ledgers. See README.md beside this file."""

@@ -1,0 +1,150 @@
+"""What settings must satisfy together (`relations`), and what the system must offer for them (`system`).
+
+Nothing is created, opened or bound: `lastcall check` may be run next to a serving instance.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from lastcall.config.origins import Loaded, Place, Problem, problem_at
+from lastcall.core import address
+from lastcall.core.quantities import format_duration
+from lastcall.core.settings import Settings
+
+# --- Settings among themselves -----------------------------------------------
+
+
+def relations(settings: Settings, places: Mapping[str, Place]) -> Iterator[Problem]:
+    """Values that are sound one by one and make no sense together."""
+    yield from _duplicates(settings, places)
+    if settings.threads > 1 and settings.worker == "sync":
+        text = f"a sync worker runs one request at a time, not {settings.threads}"
+        yield problem_at(places["threads"], text, "set worker to auto or threads, or threads to 1")
+    if settings.max_request_line > settings.max_head:
+        text = "a request's first line may be longer than its whole head"
+        yield problem_at(places["max_request_line"], text, "raise max_head, or lower max_request_line", fatal=False)
+    if 0 < settings.drain_timeout < settings.request_timeout:
+        request, drain = format_duration(settings.request_timeout), format_duration(settings.drain_timeout)
+        text = f"a request may run for {request}, but a stop or a reload cuts it after {drain}"
+        yield problem_at(places["drain_timeout"], text, f"set drain_timeout to {request} or more", fatal=False)
+    if settings.max_requests_jitter and not settings.max_requests:
+        text = "has no effect: workers are never recycled"
+        yield problem_at(places["max_requests_jitter"], text, "set max_requests", fatal=False)
+    if settings.daemon and settings.error_log == "-":
+        text = "a daemon has no stderr: its log is lost"
+        yield problem_at(places["daemon"], text, "set error_log to a file", fatal=False)
+
+
+def _duplicates(settings: Settings, places: Mapping[str, Place]) -> Iterator[Problem]:
+    # port 0 is another free port each time
+    fixed = [(name, place) for name, place in settings.listeners if place.family == "unix" or place.port]
+    for place, times in Counter(place for _, place in fixed).items():
+        if times > 1:
+            last = [name for name, other in fixed if other == place][-1]
+            yield problem_at(places[last], f"{place} is listened on {times} times", "name each address once")
+
+
+# --- Settings and the system -------------------------------------------------
+
+
+def system(loaded: Loaded) -> list[Problem]:
+    """What the system lacks for these settings: directories, users, rights."""
+    settings, places = loaded.settings, loaded.places
+
+    def told(name: str, found: Iterator[tuple[str, str]], *, fatal: bool = True) -> Iterator[Problem]:
+        return (problem_at(places[name], text, remedy, fatal=fatal) for text, remedy in found)
+
+    problems: list[Problem] = []
+    for name in ("app_dir", "chdir"):
+        problems += told(name, _directory(getattr(settings, name)))
+    problems += told("tmp_dir", _directory(settings.tmp_dir, writable=True))
+    problems += told("run_dir", _can_make(settings.run_dir))
+    for name in ("error_log", "access_log", "pid"):
+        problems += told(name, _can_write(getattr(settings, name)))
+    for name, place in settings.listeners:
+        problems += told(name, _can_bind(place))
+    for name in ("user", "socket_owner"):
+        problems += told(name, _known(getattr(settings, name), "user", _uid))
+    for name in ("group", "socket_group"):
+        problems += told(name, _known(getattr(settings, name), "group", _gid))
+    problems += told("user", _may_become(settings))
+    problems += told("user", _is_root(settings), fatal=False)
+    return problems
+
+
+def _directory(path: str, *, writable: bool = False) -> Iterator[tuple[str, str]]:
+    if path and not Path(path).is_dir():
+        what = "is not a directory" if Path(path).exists() else "does not exist"
+        yield f"{path} {what}", "name a directory that exists"
+    elif path and not os.access(path, os.W_OK | os.X_OK if writable else os.X_OK):
+        yield f"{path} may not be {'written to' if writable else 'entered'} by us", "change its mode or its owner"
+
+
+def _can_write(path: str) -> Iterator[tuple[str, str]]:
+    """A file that is opened for writing, and made where it is missing."""
+    if path in ("", "-"):
+        return
+    if Path(path).is_dir():
+        yield f"{path} is a directory", "name a file"
+    elif Path(path).exists():
+        if not os.access(path, os.W_OK):
+            yield f"{path} may not be written to by us", "change its mode or its owner"
+    else:
+        yield from _directory(str(Path(path).parent), writable=True)
+
+
+def _can_make(path: str) -> Iterator[tuple[str, str]]:
+    """A directory that is made, with those above it, where it is missing."""
+    if path:
+        existing = next(above for above in (Path(path), *Path(path).parents) if above.exists())
+        yield from _directory(str(existing), writable=True)
+
+
+def _can_bind(place: address.Address) -> Iterator[tuple[str, str]]:
+    if place.family == "unix" and not place.abstract:
+        if Path(place.path).exists() and not Path(place.path).is_socket():
+            yield f"{place.path} exists and is not a socket", "choose another path"
+        yield from _directory(str(Path(place.path).parent), writable=True)
+
+
+# --- Users -------------------------------------------------------------------
+
+
+def _uid(name: str) -> int:
+    return int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid
+
+
+def _gid(name: str) -> int:
+    return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
+
+
+def _known(name: str, what: str, find: Callable[[str], int]) -> Iterator[tuple[str, str]]:
+    try:
+        if name:
+            find(name)
+    except KeyError:
+        listing = "getent passwd" if what == "user" else "getent group"
+        yield f"there is no {what} {name!r}", f"name a {what} that `{listing}` lists, or a number"
+
+
+def _may_become(settings: Settings) -> Iterator[tuple[str, str]]:
+    if os.geteuid() == 0:
+        return
+    try:
+        other = settings.user and _uid(settings.user) != os.geteuid()
+        another = settings.group and _gid(settings.group) not in (os.getegid(), *os.getgroups())
+    except KeyError:
+        return  # `_known` has said it
+    if other or another:
+        yield "only root can run workers as someone else", "start as root, or leave user and group out"
+
+
+def _is_root(settings: Settings) -> Iterator[tuple[str, str]]:
+    if os.geteuid() == 0 and not settings.user:
+        yield "workers run as root", "set user to an account of the application's own"

@@ -1,0 +1,171 @@
+"""The commands that talk to a running instance: status, reload, restart, stop, reopen, scale."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Concatenate, ParamSpec
+
+import click
+import msgspec
+
+from lastcall.protocol.control import Command, Do
+from lastcall.runtime import rundir
+from lastcall.tools import client, report
+
+_P = ParamSpec("_P")
+_PATH = click.Path(path_type=Path)
+_DELTA = re.compile(r"[+-][0-9]{1,4}")
+
+
+def _on_instance(command: Callable[Concatenate[Path, _P], None]) -> Callable[..., None]:
+    """Hand the command the run directory of the instance that is meant; end with words and a code where it cannot."""
+
+    @click.option("--run-dir", type=_PATH, metavar="DIR", help="The instance's run directory.")
+    @click.option("--pid", "pid_file", type=_PATH, metavar="FILE", help="The instance's pid file.")
+    @functools.wraps(command)
+    def found(run_dir: Path | None, pid_file: Path | None, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            command(client.find(run_dir, pid_file, rundir.instances), *args, **kwargs)
+        except client.Failed as failed:
+            click.echo(f"lastcall: {failed.text}", err=True)
+            raise click.exceptions.Exit(failed.code) from None
+
+    return found
+
+
+_wait = click.option("--wait", is_flag=True, help="Return when it is done, not when it has begun.")
+_timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True, max=86400),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --wait: give up waiting after this. What was asked for goes on.",
+)
+
+
+def _order(run_dir: Path, command: Command, done: str, timeout: float = client.PATIENCE) -> None:
+    reply = client.ask(run_dir, command, timeout, click.echo)
+    if not reply.ok:
+        raise client.Failed(reply.text or "the instance has refused, without a reason", client.FAILED)
+    click.echo(reply.text or done)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  lastcall status
+  lastcall status --run-dir /run/lastcall/gift
+  lastcall status --json | jq .workers
+"""
+)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@_on_instance
+def status(run_dir: Path, as_json: bool) -> None:
+    """Show the instance, its workers and the requests that they are running.
+
+    Without --run-dir and --pid, the only instance that is running is meant.
+    """
+    found = client.status_of(run_dir)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    else:
+        click.echo("\n".join(report.lines(found)))
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  lastcall reload
+  lastcall reload --wait && echo "the new code serves"
+  lastcall reload --wait --timeout 30 --pid /run/gift.pid
+
+\b
+With --wait, exits 0 when the new generation is in service, 1 with the reason when it could not be
+brought up (the old one serves on), 75 when neither is known in time.
+"""
+)
+@_wait
+@_timeout
+@_on_instance
+def reload(run_dir: Path, wait: bool, timeout: float) -> None:
+    """Read the configuration and the code again; bring new workers into service, then retire the old ones.
+
+    A configuration with a mistake, or code that does not load, changes nothing.
+    """
+    _order(run_dir, Command(Do.RELOAD, wait=wait), "reloading", timeout if wait else client.PATIENCE)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  lastcall restart
+  lastcall restart --wait
+"""
+)
+@_wait
+@_timeout
+@_on_instance
+def restart(run_dir: Path, wait: bool, timeout: float) -> None:
+    """Reload, with a new master as well: after an upgrade of Python or of lastcall itself."""
+    _order(run_dir, Command(Do.RESTART, wait=wait), "restarting", timeout if wait else client.PATIENCE)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  lastcall stop
+  lastcall stop --wait --timeout 60
+
+\b
+A second stop cuts what still runs.
+"""
+)
+@_wait
+@_timeout
+@_on_instance
+def stop(run_dir: Path, wait: bool, timeout: float) -> None:
+    """Take no more requests, finish those that have begun, and stop."""
+    if wait:
+        client.stop(run_dir, timeout, click.echo)
+        click.echo("stopped")
+    else:
+        _order(run_dir, Command(Do.STOP), "stopping")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  lastcall reopen
+  mv access.log access.log.1 && lastcall reopen
+"""
+)
+@_on_instance
+def reopen(run_dir: Path) -> None:
+    """Open the error log and the access log again, after they were moved away."""
+    _order(run_dir, Command(Do.REOPEN), "reopened")
+
+
+def _signed(ctx: click.Context, param: click.Parameter, text: str) -> str:
+    if not _DELTA.fullmatch(text) or int(text) == 0:
+        raise click.BadParameter(f"{text!r} does not say how many to add or to take away (write +2 or -1)", ctx, param)
+    return text
+
+
+@click.command(
+    # so that -1 is not taken for an option; what is neither is refused below
+    context_settings={"ignore_unknown_options": True},
+    epilog="""\b
+Examples:
+  lastcall scale +2
+  lastcall scale -1
+""",
+)
+@click.argument("delta", metavar="+N|-N", callback=_signed)
+@_on_instance
+def scale(run_dir: Path, delta: str) -> None:
+    """Add N workers, or take N away once they have finished their requests. Until the next reload."""
+    _order(run_dir, Command(Do.SCALE, delta=int(delta)), "scaled")

@@ -1,0 +1,84 @@
+"""`lastcall status` in words: a Status as lines for a terminal."""
+
+from __future__ import annotations
+
+import time
+
+from lastcall.protocol.control import InFlight, Status, WorkerStatus
+
+_HEAD = ("SLOT", "PID", "GEN", "STAGE", "AGE", "REQUESTS", "CONNS", "IN FLIGHT")
+
+
+def lines(status: Status) -> list[str]:
+    """The whole report."""
+    facts = [
+        ("pool", status.pool),
+        ("pid", f"{status.pid}, {status.phase} for {age(status.uptime)}"),
+        ("version", status.version),
+        ("generation", str(status.generation)),
+        ("application", status.application),
+        ("listen", ", ".join(status.listen)),
+        ("run dir", status.run_dir),
+        ("requests", f"{status.requests} finished, {status.cut} cut"),
+        ("workers", f"{len(status.workers)} of {status.workers_wanted}, {status.restarts} restarted unasked"),
+        ("last reload", _last_reload(status)),
+    ]
+    said = [f"{name:<12} {printable(value)}" for name, value in facts]
+    return [*said, "", *_table([_row(worker) for worker in status.workers])]
+
+
+def _last_reload(status: Status) -> str:
+    last = status.last_reload
+    if last is None:
+        return "none"
+    when = time.strftime("%d-%b-%Y %H:%M:%S", time.localtime(last.at))
+    how = "went well" if last.ok else "FAILED"
+    # a traceback's last line is its reason; all of it is in the error log
+    reason = last.text.strip().rpartition("\n")[2]
+    return f"{when}, generation {last.generation} {how}" + (f": {reason}" if reason else "")
+
+
+def _row(worker: WorkerStatus) -> tuple[str, ...]:
+    return (
+        str(worker.slot),
+        str(worker.pid or "-"),
+        str(worker.generation),
+        worker.stage,
+        age(worker.age),
+        str(worker.requests),
+        str(worker.connections),
+        "; ".join(_request(request) for request in worker.in_flight) or "-",
+    )
+
+
+def _request(request: InFlight) -> str:
+    at = f", at {request.step}" if request.step else ""
+    return printable(f"{request.method} {request.uri} ({request.id}) for {age(request.elapsed)}{at}")
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
+    # the last column is as long as it is
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (_HEAD, *rows)
+    ]
+
+
+def age(seconds: float) -> str:
+    """`0.25s`, `12s`, `3m20s`, `5h02m`, `12d4h`."""
+    if seconds < 10:
+        return f"{seconds:.2f}s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole // 60 % 60:02}m"
+    return f"{whole // 86400}d{whole // 3600 % 24}h"
+
+
+def printable(text: str) -> str:
+    """The text without anything a client could steer a terminal with."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

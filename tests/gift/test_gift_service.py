@@ -1,0 +1,121 @@
+"""The main job: the gift service behind a real nginx, with a real MongoDB, operated by signals while orders flow."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from examples.gift.load import Load
+from examples.gift.orders import open_orders
+from examples.gift.reconcile import Findings, ledger, reconcile
+
+from support import http
+from support.gift import EXAMPLES, Platforms
+from support.lastcall import Server, Servers
+from support.mongod import Mongod
+from support.nginx import Nginx
+from support.processes import ROOT, Process, eventually, session
+
+FLOWS_S = 60.0
+"""Within which orders that flow have all been answered, on a slow machine too."""
+
+
+def gift_service(serve: Servers, platform: str, store: str, database: str, *arguments: str) -> Server:
+    """The gift service, in four workers, over HTTP and FastCGI."""
+    env = {"GIFT_PLATFORM": platform, "GIFT_STORE": store, "GIFT_DATABASE": database}
+    return serve("gift.app:app", "--app-dir", str(EXAMPLES), "--workers", "4", *arguments, fastcgi="unix", env=env)
+
+
+@pytest.mark.xdist_group("mongod")
+def test_reloads_scaling_and_a_stop_by_signals_lose_no_order(
+    serve: Servers, nginx: Nginx, mongod: Mongod, platforms: Platforms
+) -> None:
+    """Over HTTP and FastCGI, kept connections and new ones: no error anywhere, and the ledgers agree."""
+    platform = platforms.process("--latency", "20ms", "--jitter", "10ms")
+    server = gift_service(serve, platform, mongod.uri, "test_gift_service")
+    sites = [
+        nginx.http(server.http_address),
+        nginx.http(server.http_address, keepalive=False),
+        nginx.fastcgi(server.fastcgi_address),
+        nginx.fastcgi(server.fastcgi_address, keep_conn=False),
+    ]
+    nginx.start()
+    load = Load([f"http://{site}" for site in sites], orders=600, connections=8)
+    load.start()
+    assert load.answered(80, FLOWS_S)
+    server.signal(signal.SIGHUP)
+    server.wait_log("reload finished")
+    server.signal(signal.SIGTTIN)
+    assert load.answered(280, FLOWS_S)
+    server.signal(signal.SIGUSR2)
+    server.wait_log("reload finished", times=2)
+    server.signal(signal.SIGTTOU)
+    server.signal(signal.SIGUSR1)
+    assert load.last_ones(2, FLOWS_S)
+    code = server.stop()
+    assert load.answered(600, FLOWS_S)
+    with closing(open_orders(mongod.uri, "test_gift_service")) as orders:
+        written = list(orders.ids())
+    findings = reconcile(ledger(platform), written, load.seen)
+    assert findings == Findings(), server.everything()
+    assert len(written) == 600
+    assert nginx.errors() == []
+    assert code == 0
+    assert server.log_lines("Terminating ...")
+    assert server.log_lines(r"SIGTERM from pid \d+")
+
+
+def test_a_request_killed_between_its_two_actions_is_found(serve: Servers, folder: Path, platforms: Platforms) -> None:
+    """The incident itself, by SIGKILL: the present is sent, the order is not, and the reconciliation names it."""
+    platform = platforms.process("--latency", "2s")
+    store = f"sqlite:{folder}/orders.db"
+    server = gift_service(serve, platform, store, "")
+    load = Load([f"http://{server.http_address}"], orders=1, connections=1)
+    load.start()
+    eventually(lambda: ledger(platform), "the present is sent")
+    server.kill()
+    assert load.answered(1, FLOWS_S)
+    with closing(open_orders(store)) as orders:
+        findings = reconcile(ledger(platform), orders.ids(), load.seen)
+    assert findings == Findings(half_done=("order-000000",))
+
+
+def demo(folder: Path, *arguments: str) -> Process:
+    """The demonstration, as scripts/demo starts it."""
+    env = {"PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(folder)}
+    command = [sys.executable, "-m", "examples.gift.demo", *arguments]
+    return Process(command, folder / "demo.log", env=env, cwd=ROOT)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--no-nginx",)])
+def test_the_demonstration_ends_well(folder: Path, arguments: tuple[str, ...]) -> None:
+    """Exit code 0, a verdict in words, and nothing left behind."""
+    process = demo(folder, "--orders", "160", *arguments)
+    code = process.wait(FLOWS_S)
+    assert code == 0, process.text()
+    assert "The ledgers agree, and no client saw an error." in process.text()
+    assert session(process.pid) == []
+    assert [path.name for path in folder.iterdir()] == ["demo.log"]
+
+
+def test_an_interrupted_demonstration_leaves_nothing_behind(folder: Path) -> None:
+    """Ctrl-C in the middle of it."""
+    process = demo(folder, "--orders", "100000")
+    process.wait_until(lambda: "kill -HUP" in process.text(), "orders flow", FLOWS_S)
+    process.signal(signal.SIGINT)
+    assert process.wait(FLOWS_S) == 130
+    assert session(process.pid) == []
+    assert [path.name for path in folder.iterdir()] == ["demo.log"]
+
+
+def test_the_service_is_ready_over_both_protocols(
+    serve: Servers, nginx: Nginx, folder: Path, platforms: Platforms
+) -> None:
+    """`GET /ready`, through nginx."""
+    server = gift_service(serve, platforms.process(), f"sqlite:{folder}/orders.db", "")
+    sites = [nginx.http(server.http_address), nginx.fastcgi(server.fastcgi_address)]
+    nginx.start()
+    assert [http.get(site, "/ready").status for site in sites] == [200, 200]

@@ -1,0 +1,262 @@
+"""What must hold of every step, whatever has happened.
+
+Each rule is judged from one step alone (the state before, the events, the state after, the actions), so that the
+simulation and the exhaustive small worlds can ask the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lastcall.core import lifecycle as lc
+from lastcall.core import notes
+
+SENDS = {lc.Stage.DRAINING, lc.Stage.CUTTING, lc.Stage.KILLED}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One turn of the machine, as seen from outside."""
+
+    before: lc.Master
+    events: Sequence[lc.Event]
+    after: lc.Master
+    actions: Sequence[lc.Action]
+    now: float
+    due: float | None
+    """What `next_deadline` says of `after`."""
+
+    def was(self) -> dict[int, lc.Worker]:
+        return {worker.serial: worker for worker in self.before.workers}
+
+    def orders(self) -> list[lc.Tell | lc.Kill]:
+        return [action for action in self.actions if isinstance(action, lc.Tell | lc.Kill)]
+
+    def spawns(self) -> list[lc.Spawn]:
+        return [action for action in self.actions if isinstance(action, lc.Spawn)]
+
+    def notes(self) -> list[notes.Note]:
+        return [action.note for action in self.actions if isinstance(action, lc.Write)]
+
+
+def check(step: Step) -> None:
+    """Raise AssertionError, in words, if the step breaks a rule."""
+    if step.before.phase is lc.Phase.STOPPED:
+        assert not step.actions, "acted after the end"
+        assert step.after == step.before, "changed after the end"
+        return
+    for rule in RULES:
+        rule(step)
+
+
+def every_process_is_accounted_for(step: Step) -> None:
+    """The master knows exactly the processes that were started and not reaped."""
+    pids = {worker.pid: worker.serial for worker in step.before.workers if worker.pid is not None}
+    waiting = {worker.serial for worker in step.before.workers if worker.pid is None}
+    for event in step.events:
+        match event:
+            case lc.Spawned(serial, pid):
+                pids[pid] = serial
+                waiting.discard(serial)
+            case lc.SpawnFailed(serial):
+                waiting.discard(serial)
+            case lc.Exited(pid):
+                pids.pop(pid, None)
+    waiting |= {spawn.serial for spawn in step.spawns()}
+    known = {worker.pid: worker.serial for worker in step.after.workers if worker.pid is not None}
+    assert known == pids, "lost track of a process"
+    assert {w.serial for w in step.after.workers if w.pid is None} == waiting, "lost track of a fork"
+
+
+def identities_are_unique(step: Step) -> None:
+    """A serial is never reused; a slot and a pid never shared."""
+    workers = step.after.workers
+    serials = [worker.serial for worker in workers]
+    assert serials == sorted(set(serials)), "workers out of order"
+    assert len({worker.slot for worker in workers}) == len(workers), "a slot is used twice"
+    assert all(spawn.serial > step.before.serial for spawn in step.spawns()), "a serial is reused"
+    assert step.after.outbox == (), "an action stayed behind"
+    assert isinstance(hash(step.after), int)
+
+
+def stages_only_move_down(step: Step) -> None:
+    """And a worker is READY only after it has said so."""
+    was = step.was()
+    booted = {event.serial for event in step.events if isinstance(event, lc.Booted)}
+    for worker in step.after.workers:
+        if worker.serial in was:
+            assert worker.stage >= was[worker.serial].stage, "a stage moved up"
+            if worker.stage is lc.Stage.READY and was[worker.serial].stage is not lc.Stage.READY:
+                assert worker.serial in booted, "took a booting worker for a ready one"
+
+
+def orders_are_sent_once_and_remembered(step: Step) -> None:
+    """Nobody who was reaped is told or killed; nobody is told what was told before; nothing is done in secret."""
+    was, now = step.was(), {worker.serial: worker for worker in step.after.workers}
+    failed = {event.serial for event in step.events if isinstance(event, lc.BootFailed)}
+    ordered = [order.serial for order in step.orders()]
+    assert len(ordered) == len(set(ordered)), "two orders at once"
+    for order in step.orders():
+        assert order.serial in now, "an order for a worker that was reaped"
+        worker = now[order.serial]
+        if isinstance(order, lc.Kill):
+            assert worker.pid == order.pid, "would kill somebody else"
+            stage = lc.Stage.KILLED
+        else:
+            stage = lc.Stage.DRAINING if order.word is lc.Word.DRAIN else lc.Stage.CUTTING
+        assert worker.stage is stage, "an order that is not remembered"
+        assert was[order.serial].stage < stage, "the same word twice"
+    for serial, worker in now.items():
+        moved = serial in was and worker.stage > was[serial].stage and worker.stage in SENDS
+        assert not moved or serial in ordered or serial in failed, "a stage without its order"
+
+
+def no_more_workers_than_agreed(step: Step) -> None:
+    """A worker is started only within the bounds, of the current generation, while running, and not before time."""
+    after, spawns = step.after, step.spawns()
+    if not spawns:
+        return
+    policy = after.current.policy
+    surge = max(1, policy.surge)
+    in_service = [w for w in after.workers if w.stage <= lc.Stage.READY]
+    new = [w for w in in_service if w.generation == after.current.generation]
+    old = [w for w in in_service if w.generation != after.current.generation and w.stage is lc.Stage.READY]
+    span = max(policy.workers, len(old))
+    assert after.phase is lc.Phase.RUNNING, "started a worker while stopping"
+    assert all(spawn.generation == after.current.generation for spawn in spawns), "started an old generation"
+    assert len(in_service) <= span + surge, "too many in service"
+    few = len(in_service) <= policy.workers
+    assert few or len(after.workers) <= 2 * span + surge, "too many processes"
+    recycling = after.proven and any(w.spent for w in new if w.stage is lc.Stage.READY)
+    assert len(new) <= policy.workers + recycling, "more than wanted"
+    fresh = after.current.generation != step.before.current.generation
+    assert fresh or step.now >= step.before.spawn_after, "did not wait for the end of its back-off"
+
+
+def failures_are_paused_after(step: Step) -> None:
+    """Whatever is backed off for is not tried again before the pause is over."""
+    if step.after.current.generation != step.before.current.generation:
+        return
+    for note in step.notes():
+        if isinstance(note, notes.BackingOff) and step.after.phase is lc.Phase.RUNNING:
+            assert note.delay > 0
+            assert step.after.spawn_after >= step.now + note.delay, "a pause is not kept"
+            assert not step.spawns(), "started at once what had just failed"
+
+
+def capacity_is_kept(step: Step) -> None:
+    """The machine never takes away a serving worker that is needed: others are ready in its place."""
+    after = step.after
+    if after.phase is not lc.Phase.RUNNING:
+        return
+    ready = [worker for worker in after.workers if worker.stage is lc.Stage.READY]
+    current = after.current.generation
+    workers = {worker.serial: worker for worker in after.workers}
+    drained = [workers[o.serial] for o in step.orders() if isinstance(o, lc.Tell) and o.word is lc.Word.DRAIN]
+    if drained:
+        assert len(ready) >= after.current.policy.workers, "retired a worker that was needed"
+    for worker in drained:
+        if after.fallback is not None and current != worker.generation == after.fallback.generation:
+            assert any(w.generation == current for w in ready), "retired the old before the new was ready"
+    asked = any(isinstance(event, lc.Resize) for event in step.events) or current != step.before.current.generation
+    recycled = [worker for worker in drained if worker.generation == current]
+    assert asked or len(recycled) <= 1, "recycled two at once"
+    was = step.was()
+    for order in step.orders():
+        worker = workers[order.serial]
+        if worker.stage is lc.Stage.CUTTING and was[order.serial].stage is lc.Stage.READY:
+            assert worker.overdue, "cut a worker that was neither draining nor overdue"
+
+
+def useless_workers_go(step: Step) -> None:
+    """Nobody of an old generation stays booting, no more serve than are wanted, nothing stays in service at a stop."""
+    after = step.after
+    policy, current = after.current.policy, after.current.generation
+    staying = [worker for worker in after.workers if lc.Stage.BOOTING <= worker.stage <= lc.Stage.READY]
+    if after.phase is lc.Phase.RUNNING:
+        assert all(w.generation == current or w.stage is lc.Stage.READY for w in staying), "boots in vain"
+        new = [worker for worker in staying if worker.generation == current]
+        assert len(new) <= policy.workers + 1, "more than wanted stay"
+        if after.proven and sum(worker.stage is lc.Stage.READY for worker in new) >= policy.workers:
+            assert len(new) == len(staying), "an old one stays though the new are at strength"
+    else:
+        assert not staying, "still in service while stopping"
+        if after.hurry:
+            assert all(w.stage is not lc.Stage.DRAINING for w in after.workers), "drains while in a hurry"
+
+
+def tickets_are_answered_once(step: Step) -> None:
+    """Every ticket is held until it is answered, and is answered once."""
+    asked = [e.ticket for e in step.events if isinstance(e, lc.Reload | lc.Resize | lc.Stop) and e.ticket]
+    before = Counter(asked) + Counter(step.before.waiting) + Counter(step.before.stop_tickets)
+    answered = [action.ticket for action in step.actions if isinstance(action, lc.Answer)]
+    after = Counter(answered) + Counter(step.after.waiting) + Counter(step.after.stop_tickets)
+    assert before == after, "a ticket was lost, or answered twice"
+    if not step.after.reloading:
+        trial = step.after.phase is lc.Phase.RUNNING and not step.after.proven
+        assert trial or not step.after.waiting, "a reload is over and its tickets wait"
+
+
+def what_serves_is_not_given_up(step: Step) -> None:
+    """A proven release is never given up, nor is a master of which a worker serves."""
+    for note in step.notes():
+        if isinstance(note, notes.ReloadFailed):
+            proven = step.before.fallback
+            assert proven is None or note.generation != proven.generation, "gave up a proven release"
+        if isinstance(note, notes.GivingUp):
+            told = [order for order in step.orders() if isinstance(order, lc.Tell)]
+            assert not told, "gave up while a worker served"
+            assert step.after.exit_code == 70
+    if step.after.exit_code != step.before.exit_code:
+        assert any(isinstance(note, notes.GivingUp) for note in step.notes()), "an exit code without a reason"
+
+
+def generations_are_forgotten_when_gone(step: Step) -> None:
+    """Exactly those are held that are current, to go back to, or alive."""
+    after = step.after
+    held = {after.current.generation} | {worker.generation for worker in after.workers}
+    held |= set() if after.fallback is None else {after.fallback.generation}
+    forgotten = [action.generation for action in step.actions if isinstance(action, lc.Forget)]
+    assert set(after.generations) == held, "holds what is gone, or has let go of what is needed"
+    begun = set(range(step.before.generation + 1, after.generation + 1))
+    assert (set(step.before.generations) | begun) - held == set(forgotten), "forgot too much or too little"
+    assert len(set(forgotten)) == len(forgotten), "forgot twice"
+
+
+def deadlines_lie_ahead(step: Step) -> None:
+    """A step never asks to be called again at once: that would be a busy loop."""
+    assert step.due is None or step.due > step.now, "a deadline was left unserved"
+    for worker in step.after.workers:
+        told = worker.stage is lc.Stage.CUTTING
+        assert not told or worker.deadline is not None, "waits for ever for a worker that is to be cut"
+
+
+def the_end_is_the_end(step: Step) -> None:
+    """Exit comes last, once, when nobody is left."""
+    exits = [action for action in step.actions if isinstance(action, lc.Exit)]
+    stopped = step.after.phase is lc.Phase.STOPPED
+    assert len(exits) == stopped, "an exit without an end, or an end without an exit"
+    if stopped:
+        assert step.actions[-1] == lc.Exit(step.after.exit_code), "something after the exit"
+        assert not step.after.workers, "left a worker behind"
+    stopping = step.before.phase is not lc.Phase.RUNNING
+    assert not stopping or step.after.phase is not lc.Phase.RUNNING, "thought better of a stop"
+
+
+RULES = (
+    every_process_is_accounted_for,
+    identities_are_unique,
+    stages_only_move_down,
+    orders_are_sent_once_and_remembered,
+    no_more_workers_than_agreed,
+    failures_are_paused_after,
+    capacity_is_kept,
+    useless_workers_go,
+    tickets_are_answered_once,
+    what_serves_is_not_given_up,
+    generations_are_forgotten_when_gone,
+    deadlines_lie_ahead,
+    the_end_is_the_end,
+)

@@ -1,0 +1,240 @@
+"""Small worlds, exhaustively: every order in which a few things can happen to one or two workers.
+
+Each world has a budget: how often each kind of thing may happen at most. Within it every interleaving is tried,
+breadth first, also two events in one wake-up; states that differ only in names and in absolute time are one state.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+
+from lastcall.core import lifecycle as lc
+from simulation import rules
+
+POLICY = lc.Policy(
+    workers=1,
+    surge=1,
+    boot_timeout=3,
+    drain_timeout=3,
+    trace_timeout=1,
+    min_uptime=2,
+    failures_max=1,
+    failures_window=8,
+    backoff=1,
+    backoff_max=2,
+)
+
+
+class Budget(NamedTuple):
+    """How often each may still happen. What has no budget (spawning, booting, waiting, obeying) always may."""
+
+    reload: int = 0
+    stop: int = 0
+    up: int = 0
+    down: int = 0
+    spent: int = 0
+    overdue: int = 0
+    death: int = 0
+    unloadable: int = 0
+    no_fork: int = 0
+
+    def less(self, name: str) -> Budget:
+        return self._replace(**{name: getattr(self, name) - 1})
+
+
+class Node(NamedTuple):
+    """A state of the world: the master is all there is to know of it, because it knows its workers."""
+
+    master: lc.Master
+    now: float
+    budget: Budget
+
+
+class Move(NamedTuple):
+    """Something that may happen: an event, or just the next deadline."""
+
+    event: lc.Event | None
+    cost: str = ""
+
+
+WORLDS = {
+    "reload": (POLICY, Budget(reload=2, death=2, unloadable=1)),
+    "reload and stop": (POLICY, Budget(reload=1, stop=2, death=1, no_fork=1)),
+    "recycle": (POLICY, Budget(spent=2, overdue=1, death=1, stop=1)),
+    "recycle and reload": (POLICY, Budget(reload=1, spent=1, overdue=1, unloadable=1)),
+    "two workers reload": (replace(POLICY, workers=2), Budget(reload=1, death=1)),
+    "two workers and resize": (replace(POLICY, workers=2, surge=0), Budget(up=1, down=1, spent=1)),
+    "first boot": (replace(POLICY, workers=2), Budget(death=1, unloadable=2, no_fork=1)),
+}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_no_order_of_events_breaks_a_rule(name: str) -> None:
+    """From every state that can be reached: no rule is broken, the pool can become whole, and a stop can end."""
+    policy, budget = WORLDS[name]
+    states, edges = explore(policy, budget)
+    print(f"{name}: {states} states, {edges} edges: all of them")
+    assert states > 500
+
+
+def explore(policy: lc.Policy, budget: Budget) -> tuple[int, int]:
+    start = advance(Node(lc.boot(policy), 0.0, budget), [])
+    frontier, seen, good, edges = deque([start]), {key(start)}, set[Hashable](), 0
+    while frontier:
+        node = frontier.popleft()
+        if node.master.phase is lc.Phase.STOPPED:
+            continue
+        becomes_whole(node, good)
+        stops_though_nobody_obeys(node)
+        for after in successors(node):
+            edges += 1
+            if (name := key(after)) not in seen:
+                seen.add(name)
+                frontier.append(after)
+    return len(seen), edges
+
+
+def successors(node: Node) -> Iterator[Node]:
+    """All that one thing, or two in one wake-up, may lead to."""
+    for move in moves(node):
+        one = pay(node, move)
+        if move.event is None:
+            yield advance(one, [])
+            continue
+        yield advance(one, [move.event])
+        for other in moves(node):
+            if other.event is not None and not excludes(move.event, other.event) and affordable(one, other):
+                yield advance(pay(one, other), [move.event, other.event])
+
+
+def excludes(one: lc.Event, other: lc.Event) -> bool:
+    """A fork has one outcome, a process one end."""
+    outcomes = (lc.Spawned, lc.SpawnFailed)
+    return one == other or (
+        isinstance(one, outcomes) and isinstance(other, outcomes) and one.serial == other.serial
+    )
+
+
+def pay(node: Node, move: Move) -> Node:
+    return node._replace(budget=node.budget.less(move.cost)) if move.cost else node
+
+
+def affordable(node: Node, move: Move) -> bool:
+    return not move.cost or getattr(node.budget, move.cost) > 0
+
+
+def advance(node: Node, events: list[lc.Event]) -> Node:
+    """Step the machine and check the rules; with no events, at the next deadline."""
+    due = lc.next_deadline(node.master)
+    now = node.now if events or due is None else max(node.now, due)
+    after, actions = lc.step(node.master, events, now)
+    rules.check(rules.Step(node.master, events, after, actions, now, lc.next_deadline(after)))
+    return Node(after, now, node.budget)
+
+
+def moves(node: Node) -> list[Move]:
+    """Everything that may happen next, within the budget."""
+    master = node.master
+    found = [move for worker in master.workers for move in moves_of(master, worker)]
+    ticket = len(master.waiting) + len(master.stop_tickets) + 1
+    found += [
+        Move(lc.Reload(master.current.policy, ticket), "reload"),
+        Move(lc.Resize(+1, ticket), "up"),
+        Move(lc.Resize(-1, ticket), "down"),
+        Move(lc.Stop(hurry=False, ticket=ticket), "stop"),
+    ]
+    if lc.next_deadline(master) is not None:
+        found.append(Move(None))
+    return [move for move in found if affordable(node, move)]
+
+
+def moves_of(master: lc.Master, worker: lc.Worker) -> Iterator[Move]:
+    serial = worker.serial
+    if worker.pid is None:
+        taken = [w.pid for w in master.workers]
+        unborn = [w.serial for w in master.workers if w.pid is None]
+        free = [pid for pid in range(1, 99) if pid not in taken]
+        yield Move(lc.Spawned(serial, free[unborn.index(serial)]))
+        yield Move(lc.SpawnFailed(serial, "EAGAIN"), "no_fork")
+        return
+    yield Move(lc.Exited(worker.pid, 0), "" if worker.stage >= lc.Stage.DRAINING else "death")
+    match worker.stage:
+        case lc.Stage.BOOTING:
+            yield Move(lc.Booted(serial))
+            yield Move(lc.BootFailed(serial, "ImportError"), "unloadable")
+        case lc.Stage.READY:
+            yield Move(lc.Spent(serial, "1000 requests"), "spent")
+            yield Move(lc.Overdue(serial), "overdue")
+        case lc.Stage.DRAINING:
+            yield Move(lc.Overdue(serial), "overdue")
+        case lc.Stage.CUTTING:
+            yield Move(lc.Traced(serial))
+
+
+def key(node: Node) -> Hashable:
+    """The state up to renaming: absolute times, serials and generation numbers do not matter."""
+    master, now, budget = node
+    rank = {generation: index for index, generation in enumerate(master.generations)}
+    fallback = master.fallback
+
+    def ago(at: float | None) -> float | None:
+        return None if at is None else min(now - at, POLICY.failures_window)
+
+    return (
+        (master.phase, master.hurry, master.exit_code, master.untried, master.announced, master.forks_failed),
+        (rank[master.current.generation], master.current.policy),
+        None if fallback is None else (rank[fallback.generation], fallback.policy),
+        tuple(
+            (
+                (w.slot, w.pid, rank[w.generation], w.stage, bool(w.spent), ago(w.ready_at)),
+                None if w.deadline is None else w.deadline - now,
+                bool(master.failures) and w.born <= master.failures[-1],
+            )
+            for w in master.workers
+        ),
+        tuple(ago(at) for at in master.failures),
+        max(0.0, master.spawn_after - now),
+        (len(master.waiting), len(master.stop_tickets)),
+        budget,
+    )
+
+
+def becomes_whole(node: Node, good: set[Hashable]) -> None:
+    """From here, with workers that do what they are told, the pool gets to full strength, or the stop ends."""
+    path = set[Hashable]()
+    node = node._replace(budget=Budget())
+    for _ in range(60):
+        path.add(name := key(node))
+        master = node.master
+        ready = [w for w in master.workers if w.stage is lc.Stage.READY and not w.spent]
+        whole = len(ready) == len(master.workers) == master.current.policy.workers
+        if name in good or master.phase is lc.Phase.STOPPED or (whole and not master.waiting and master.proven):
+            good |= path
+            return
+        node = advance(node, [event for w in master.workers if (event := obey(w)) is not None])
+    raise AssertionError(f"does not become whole: {node.master}")
+
+
+def obey(worker: lc.Worker) -> lc.Event | None:
+    if worker.pid is None:
+        return lc.Spawned(worker.serial, 1000 + worker.serial)
+    if worker.stage is lc.Stage.BOOTING:
+        return lc.Booted(worker.serial)
+    return lc.Exited(worker.pid, 0) if worker.stage >= lc.Stage.DRAINING else None
+
+
+def stops_though_nobody_obeys(node: Node) -> None:
+    """From here, with workers that heed nothing but SIGKILL, a stop ends."""
+    node = advance(node, [lc.Stop(hurry=False)])
+    for _ in range(20):
+        if node.master.phase is lc.Phase.STOPPED:
+            return
+        unborn: list[lc.Event] = [lc.Spawned(w.serial, 1000 + w.serial) for w in node.master.workers if w.pid is None]
+        killed = [lc.Exited(w.pid, 9) for w in node.master.workers if w.stage is lc.Stage.KILLED and w.pid]
+        node = advance(node, unborn or [*killed])
+    raise AssertionError(f"does not stop: {node.master}")

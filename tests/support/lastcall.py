@@ -1,0 +1,177 @@
+"""A running `lastcall serve`, as an operator sees it: a command line, signals, a log, the control commands."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from lastcall.protocol.control import Status
+from support.processes import ROOT, WITHIN_S, Process, children, eventually, free_port, lines
+
+READY = "ready to handle connections"
+
+
+class Server:
+    """One instance with a run directory of its own. The fixture `serve` makes them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        http: str | bool = True,
+        fastcgi: str | bool = False,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        """`http` and `fastcgi`: True for a free port, "unix" for a socket in the folder, or an address, or False."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.run_dir = folder / "run"
+        self.run_dir.mkdir(exist_ok=True)
+        self.error_log = folder / "error.log"
+        self._http = self._address(http, "http")
+        self._fastcgi = self._address(fastcgi, "fastcgi")
+        # The checkout's own package, installed or not, wherever the process stands.
+        self._env = {
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")])),
+            **(env or {}),
+        }
+        listen = ["--http", self._http] if self._http else []
+        listen += ["--fastcgi", self._fastcgi] if self._fastcgi else []
+        own = ["--run-dir", str(self.run_dir), "--error-log", str(self.error_log)]
+        self.process = Process(
+            [sys.executable, "-m", "lastcall", "serve", *arguments, *listen, *own],
+            folder / "output.log",
+            env=self._env,
+            cwd=cwd or folder,
+        )
+
+    def wait_ready(self) -> Server:
+        """Wait until the first generation is in service."""
+        self.wait_log(READY)
+        return self
+
+    def _address(self, wanted: str | bool, name: str) -> str:
+        match wanted:
+            case True:
+                return f"127.0.0.1:{free_port()}"
+            case False:
+                return ""
+            case "unix":
+                return f"unix:{self.folder / name}.sock"
+            case str():
+                return wanted
+
+    @property
+    def http_address(self) -> str:
+        """Where it speaks HTTP."""
+        assert self._http
+        return self._http
+
+    @property
+    def fastcgi_address(self) -> str:
+        """Where it speaks FastCGI."""
+        assert self._fastcgi
+        return self._fastcgi
+
+    @property
+    def pid(self) -> int:
+        """The master's pid."""
+        return self.process.pid
+
+    def workers(self) -> list[int]:
+        """The pids of the master's processes, whatever they are doing."""
+        return children(self.pid)
+
+    def log(self) -> str:
+        """The error log so far."""
+        return self.error_log.read_text(errors="replace") if self.error_log.exists() else ""
+
+    def log_lines(self, pattern: str = "") -> list[str]:
+        """The lines of the error log in which a pattern is found."""
+        return lines(self.error_log, pattern)
+
+    def everything(self) -> str:
+        """The error log and the output: for whoever has to find out why a test failed."""
+        return f"--- error log\n{self.log()}\n--- output\n{self.process.text()}"
+
+    def wait_log(self, text: str, times: int = 1, within: float = WITHIN_S) -> None:
+        """Wait until a text stands in the error log, so many times."""
+        eventually(
+            lambda: self.log().count(text) >= times or self._fail_if_ended(text),
+            f"{text!r}, {times} times, in\n{self.everything()}",
+            within,
+        )
+
+    def _fail_if_ended(self, text: str) -> bool:
+        ended = self.process.ended
+        assert ended is None, f"ended with {ended} before it said {text!r}\n{self.everything()}"
+        return False
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the master a signal."""
+        self.process.signal(number)
+
+    def command(self, *arguments: str, within: float = WITHIN_S) -> subprocess.CompletedProcess[str]:
+        """`lastcall COMMAND --run-dir ...`, whatever its exit code."""
+        command, *rest = arguments
+        return subprocess.run(
+            [sys.executable, "-m", "lastcall", command, "--run-dir", str(self.run_dir), *rest],
+            env={**os.environ, **self._env},
+            capture_output=True,
+            text=True,
+            timeout=within,
+            check=False,
+        )
+
+    def status(self) -> Status:
+        """`lastcall status --json`."""
+        done = self.command("status", "--json")
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{self.everything()}"
+        return msgspec.json.decode(done.stdout, type=Status)
+
+    def wait(self, within: float = WITHIN_S) -> int:
+        """Wait until it has ended by itself, and return the exit code."""
+        return self.process.wait(within)
+
+    def stop(self, within: float = WITHIN_S) -> int:
+        """SIGTERM, wait, nobody left; the exit code."""
+        return self.process.stop(within)
+
+    def kill(self) -> None:
+        """SIGKILL for the master and all of its workers."""
+        self.process.kill()
+
+
+class Servers:
+    """Starts servers, each in a folder of its own, and ends what is left of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._servers: list[Server] = []
+
+    def __call__(
+        self,
+        *arguments: str,
+        http: str | bool = True,
+        fastcgi: str | bool = False,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        wait: bool = True,
+    ) -> Server:
+        """`lastcall serve ARGUMENTS`, in service unless `wait` is False."""
+        where = self._folder / f"lastcall-{len(self._servers)}"
+        server = Server(where, *arguments, http=http, fastcgi=fastcgi, env=env, cwd=cwd)
+        self._servers.append(server)
+        return server.wait_ready() if wait else server
+
+    def kill(self) -> None:
+        """SIGKILL for all that still run."""
+        for server in self._servers:
+            server.kill()
