@@ -68,7 +68,6 @@ class _Server:
             if self._pid_file is not None:
                 self._pid_file.write()
             self.log = ErrorLog(settings.error_log, notes.Level[settings.log_level.upper()])
-            self._inherited = service.listen_fds()
             resources = self._open(settings, None)
             board = Board(self._run_dir.path / "board", create=True)
             control = ControlServer(self._run_dir.path)

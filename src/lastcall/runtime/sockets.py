@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import grp
+import itertools
 import os
 import pwd
 import socket
@@ -27,6 +28,8 @@ class Listener:
     """A listening socket, and what requests that come through it are told."""
 
     sock: socket.socket
+    number: int
+    """Its identity in this pool, through all generations: what a connection in the inbox knows it by."""
     address: Address
     fastcgi: bool
     name: str
@@ -51,6 +54,9 @@ class SocketFile:
     group: str = ""
 
 
+_numbers = itertools.count()
+
+
 def listen(address: Address, *, fastcgi: bool, backlog: int, access: SocketFile) -> Listener:
     """Open a listener, non-blocking. Raises ListenError."""
     try:
@@ -59,15 +65,12 @@ def listen(address: Address, *, fastcgi: bool, backlog: int, access: SocketFile)
     except OSError as error:
         raise ListenError(_explain(address, error)) from error
     sock.setblocking(False)
-    return describe(sock, address, fastcgi=fastcgi)
-
-
-def describe(sock: socket.socket, address: Address, *, fastcgi: bool) -> Listener:
+    number = next(_numbers)
     if address.family == "unix":
-        return Listener(sock, address, fastcgi, "localhost", "80")
+        return Listener(sock, number, address, fastcgi, "localhost", "80")
     host, port = sock.getsockname()[:2]
     name = host if host not in ("0.0.0.0", "::") else socket.gethostname()  # noqa: S104 - compared, not bound
-    return Listener(sock, address, fastcgi, name, str(port))
+    return Listener(sock, number, address, fastcgi, name, str(port))
 
 
 def _tcp(address: Address) -> socket.socket:

@@ -16,7 +16,6 @@ from typing import BinaryIO, Final
 from lastcall.core import slot as layout
 from lastcall.gateway import wsgi
 from lastcall.protocol.exchange import Request
-from lastcall.runtime.inbox import Parcel
 from lastcall.runtime.worker.attendant import Attendant
 from lastcall.runtime.worker.connection import Connection
 from lastcall.runtime.worker.worker import Place, Worker
@@ -115,16 +114,7 @@ class Sync(Worker):
             return False
         if connection.request is not None or connection.registered != select.EPOLLIN or connection.lingering:
             return False
-        carried = connection.codec.unserved()
-        if carried is None:
-            return False
-        if not self.place.inbox.put(
-            Parcel(connection.fd, connection.listener, connection.client, int(connection.port), carried)
-        ):
-            return False
-        self.connections.pop(connection.fd, None)
-        connection.close()
-        return True
+        return self.give_away(connection)
 
     # --- The lookout: the same connections, for the attendant ----------------------------------
 

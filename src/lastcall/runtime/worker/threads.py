@@ -16,7 +16,6 @@ from typing import BinaryIO
 from lastcall.core import slot as layout
 from lastcall.gateway import wsgi
 from lastcall.protocol.exchange import Request
-from lastcall.runtime.inbox import Parcel
 from lastcall.runtime.worker.attendant import Attendant
 from lastcall.runtime.worker.connection import Connection
 from lastcall.runtime.worker.worker import Place, Worker
@@ -81,12 +80,6 @@ class Threads(Worker):
         """A request that arrives while every thread is busy is somebody else's, if there is anybody else."""
         if self._busy < self.settings.threads or self.settings.workers == 1 or self.place.board.stopping:
             return True
-        carried = connection.codec.unserved()
-        if carried is None or connection.lingering or connection.request is not None:
+        if connection.lingering or connection.request is not None:
             return True
-        if self.place.inbox.put(
-            Parcel(connection.fd, connection.listener, connection.client, int(connection.port), carried)
-        ):
-            self.close(connection)
-            return False
-        return True
+        return not self.give_away(connection)

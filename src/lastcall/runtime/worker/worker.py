@@ -77,6 +77,7 @@ class Worker:
         self.epoll = select.epoll()
         self.connections: dict[int, Connection] = {}
         self.pid = os.getpid()
+        self._master_pid = os.getppid()
         self.draining = False  # told by the attendant
         self.requests = 0
         self._spent = False
@@ -99,7 +100,9 @@ class Worker:
         self._ids = itertools.count(1)
         self._tmp_dir = settings.tmp_dir
         self.errors = ErrorStream(place.error_log, settings.pool, self.pid)
-        self._bases = [self._base(listener) for listener in place.listeners]
+        self._listeners = {listener.fd: listener for listener in place.listeners}
+        self._by_number = {listener.number: listener for listener in place.listeners}
+        self._bases = {listener.number: self._base(listener) for listener in place.listeners}
         self.epoll.register(self._nudge, select.EPOLLIN)
 
     def _base(self, listener: Listener) -> wsgi.Environ:
@@ -176,10 +179,8 @@ class Worker:
             self.on_nudge(now)
         elif fd == self.place.inbox.fileno():
             self._take(now)
-        else:
-            for index, listener in enumerate(self.place.listeners):
-                if listener.fd == fd:
-                    self._accept(index, listener, now)
+        elif fd in self._listeners:
+            self._accept(self._listeners[fd], now)
 
     def on_nudge(self, now: float) -> None:
         if self.draining:
@@ -198,7 +199,7 @@ class Worker:
             else:
                 self.epoll.unregister(fd)
 
-    def _accept(self, index: int, listener: Listener, now: float) -> bool:
+    def _accept(self, listener: Listener, now: float) -> bool:
         if not self._accepting:
             return False
         try:
@@ -210,7 +211,7 @@ class Worker:
                 self._pause(error, now)
             return False  # ECONNABORTED and the like: the client was faster
         client, port = (address[0], address[1]) if isinstance(address, tuple) else ("", 0)
-        self._adopt(sock, index, listener, client, port, now, b"")
+        self._adopt(sock, listener, client, port, now, b"")
         return True
 
     def _pause(self, error: OSError, now: float) -> None:
@@ -224,19 +225,19 @@ class Worker:
         parcel = self.place.inbox.take()
         if parcel is None:
             return False
-        if parcel.listener >= len(self.place.listeners):  # a listener that this generation no longer has
+        listener = self._by_number.get(parcel.listener)
+        if listener is None:  # one that this generation no longer has
             os.close(parcel.fd)
             return True
-        listener = self.place.listeners[parcel.listener]
         sock = socket.socket(listener.sock.family, socket.SOCK_STREAM, fileno=parcel.fd)
-        self._adopt(sock, parcel.listener, listener, parcel.client, parcel.port, now, parcel.carried)
+        self._adopt(sock, listener, parcel.client, parcel.port, now, parcel.carried)
         return True
 
     def _adopt(
-        self, sock: socket.socket, index: int, listener: Listener, client: str, port: int, now: float, carried: bytes
+        self, sock: socket.socket, listener: Listener, client: str, port: int, now: float, carried: bytes
     ) -> None:
         codec = fastcgi.Connection() if listener.fastcgi else http1.Connection(self._limits, self._stamp)
-        connection = Connection(sock, codec, index, client, str(port), self.settings)
+        connection = Connection(sock, codec, listener.number, client, str(port), self.settings)
         connection.trusted = self._trust(client or UNIX)
         connection.deadline = now + self._header_timeout
         self.connections[connection.fd] = connection
@@ -300,7 +301,8 @@ class Worker:
             elif self.settings.body == "stream":
                 self.serve(connection, request, stream(connection.more))
             elif self._collect(connection, request, now):
-                self.serve(connection, request, connection.body and connection.body.open())
+                body = connection.body
+                self.serve(connection, request, None if body is None else body.open())
         except ProtocolError as error:
             self._refuse(connection, error.status, error.detail, codec.outgoing())
         except wsgi.ClientGone:
@@ -486,7 +488,7 @@ class Worker:
                 method=request.method, target=request.target, path=request.path, query=request.query,
                 protocol=request.version, status=outcome.status, sent=outcome.sent,
                 received=request.length or 0, client=str(env.get("REMOTE_ADDR") or "-"), began=ended - duration,
-                duration=duration, request_id=identity, pid=self.pid, parent_pid=os.getppid(),
+                duration=duration, request_id=identity, pid=self.pid, parent_pid=self._master_pid,
                 pool=self.settings.pool, environ=env, headers=outcome.headers,
             )
         )  # fmt: skip
@@ -503,6 +505,8 @@ class Worker:
             if not self.draining:
                 self._listen(on=True)
         for connection in list(self.connections.values()):
+            if self.draining and self._departs(connection) and self._depart(connection, now):
+                continue
             if connection.deadline <= now and connection.registered:
                 self._expire(connection, now)
 
@@ -529,32 +533,42 @@ class Worker:
             self._stopping = True
             self._empty_the_queue(now)
         self._listen(on=False)
-        self._next_sweep = now
-        for connection in list(self.connections.values()):
-            if connection.registered and connection.request is None and not connection.out and not connection.lingering:
-                self._depart(connection, now)
+        self._next_sweep = now  # which tries to give away what is idle, and tries again while the inbox is full
 
     def _empty_the_queue(self, now: float) -> None:
         """The last worker of a stopping pool: whoever has reached the queue was promised an answer."""
         while self._take(now):
             pass
-        for index, listener in enumerate(self.place.listeners):
-            while self._accept(index, listener, now):
+        for listener in self.place.listeners:
+            while self._accept(listener, now):
                 pass
+
+    @staticmethod
+    def _departs(connection: Connection) -> bool:
+        idle = connection.request is None and not connection.out and not connection.lingering
+        return bool(connection.registered) and idle
 
     def _depart(self, connection: Connection, now: float) -> bool:
         """An idle connection of a draining worker: to the inbox, while there are others to take it."""
         if self.place.board.stopping:
             connection.deadline = min(connection.deadline, now + STOP_GRACE)
             return False
+        return self.give_away(connection)  # no room: the next sweep tries again
+
+    def give_away(self, connection: Connection) -> bool:
+        """Put a connection that has no request under way into the inbox; False when it has to stay here."""
         carried = connection.codec.unserved()
         if carried is None:
             return False
-        if self.place.inbox.put(Parcel(connection.fd, connection.listener, connection.client, int(connection.port), carried)):
-            self.close(connection)
-            return True
-        connection.deadline = min(connection.deadline, now + STOP_GRACE)
-        return False
+        parcel = Parcel(connection.fd, connection.listener, connection.client, int(connection.port), carried)
+        if not self.place.inbox.put(parcel):
+            return False
+        # By hand: epoll forgets a descriptor only when its last duplicate is closed, and one is on its way.
+        self.unwatch(connection)
+        self.connections.pop(connection.fd, None)
+        connection.close()
+        self.place.slot.connections = len(self.connections)
+        return True
 
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
