@@ -32,17 +32,17 @@ _T = TypeVar("_T")
 class Commands(click.Group):
     """A group that imports a command when it is used, and whose usage errors exit with EX_USAGE, as php-fpm's do."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's interface)
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
         command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
         assert isinstance(command, click.Command)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
 
@@ -59,7 +59,8 @@ def _with_our_exit_code(run: Callable[[], _T]) -> _T:
     try:
         return run()
     except click.UsageError as error:
-        error.exit_code = exits.USAGE
+        # an instance attribute hides the class's: usage errors raised elsewhere are not ours to change
+        error.exit_code = exits.USAGE  # type: ignore[misc]
         raise
 
 

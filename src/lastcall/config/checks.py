@@ -5,6 +5,7 @@ Nothing is created, opened or bound: `lastcall check` may be run next to a servi
 
 from __future__ import annotations
 
+import difflib
 import grp
 import os
 import pwd
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from lastcall.config.origins import Loaded, Place, Problem, problem_at
-from lastcall.core import address
+from lastcall.core import accesslog, address
 from lastcall.core.quantities import format_duration
 from lastcall.core.settings import Settings
 
@@ -23,6 +24,7 @@ from lastcall.core.settings import Settings
 def relations(settings: Settings, places: Mapping[str, Place]) -> Iterator[Problem]:
     """Values that are sound one by one and make no sense together."""
     yield from _duplicates(settings, places)
+    yield from _format(settings.access_format, places["access_format"])
     if settings.threads > 1 and settings.worker == "sync":
         text = f"a sync worker runs one request at a time, not {settings.threads}"
         yield problem_at(places["threads"], text, "set worker to auto or threads, or threads to 1")
@@ -48,6 +50,19 @@ def _duplicates(settings: Settings, places: Mapping[str, Place]) -> Iterator[Pro
         if times > 1:
             last = [name for name, other in fixed if other == place][-1]
             yield problem_at(places[last], f"{place} is listened on {times} times", "name each address once")
+
+
+def _format(text: str, place: Place) -> Iterator[Problem]:
+    names = (*accesslog.NAMED, "json")
+    if text not in names and "%" not in text:
+        near = difflib.get_close_matches(text, names, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"write {', '.join(names)}, or a format with fields: %R %s"
+        yield problem_at(place, f"{text!r} is no format's name and has no fields", remedy)
+        return
+    try:
+        accesslog.compile(text)
+    except ValueError as error:
+        yield problem_at(place, str(error), f"correct the field, or write {', '.join(names)}")
 
 
 # --- Settings and the system -------------------------------------------------

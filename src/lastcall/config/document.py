@@ -31,14 +31,7 @@ def _row(spec: Spec) -> str:
     option = "`APP`, `app`" if spec.name == "app" else f"`{spec.option}`<br>`{spec.name}`"
     kind = " \\| ".join(f"`{choice}`" for choice in spec.choices) if spec.choices else spec.kind.value
     meaning = f"{spec.doc} {_bounds(spec)}".rstrip()
-    return f"| {option} | {kind} | {_default(spec)} | {meaning.replace('|', chr(92) + '|')} |"
-
-
-def _default(spec: Spec) -> str:
-    shown = values.show(spec, spec.default)
-    if not shown:
-        return spec.zero
-    return f"`{shown}`" + (f": {spec.zero}" if spec.zero and not spec.default else "")
+    return f"| {option} | {kind} | {values.default_words(spec)} | {meaning.replace('|', chr(92) + '|')} |"
 
 
 def _bounds(spec: Spec) -> str:

@@ -82,7 +82,6 @@ _REMEDIES = {
     "Invalid value": ("there is no value that can be read", 'write texts in quotes: key = "text"'),
     "Invalid statement": ("this is not `key = value`", 'write key = "text", key = 4, key = true, or # a comment'),
     "Illegal character": ("a text is not closed", "end it with the quote that it begins with, on the same line"),
-    "Unclosed array": ("a list is not closed", "add the ] that ends it"),
     "Unescaped": ("a backslash stands alone in a text", r"write \\, or put the text in single quotes"),
 }
 """tomllib's messages, by how they begin, in the words of somebody who edits the file."""
@@ -91,9 +90,10 @@ _REMEDIES = {
 def _syntax_problem(message: str, text: str, file: str) -> Problem:
     at = _AT.search(message)
     what = _AT.sub("", message)
-    line, column = text.rstrip().count("\n") + 1, 0
-    if at is not None and at["line"]:
-        line, column = int(at["line"]), int(at["column"])
+    if at is None or at["line"] is None:
+        last = text.rstrip().count("\n") + 1
+        return Problem(file, last, "", "the file ends where a value or a list should", "close the list or the text")
+    line, column = int(at["line"]), int(at["column"])
     for beginning, (said, remedy) in _REMEDIES.items():
         if what.startswith(beginning):
             return Problem(file, line, "", said, remedy, column=column)

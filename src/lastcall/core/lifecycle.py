@@ -427,7 +427,8 @@ def _hear(master: Master, worker: Worker, event: AboutWorker, now: float) -> Mas
         case BootFailed(_, why):
             assert worker.pid is not None
             master = _put(master, _enter(worker, Stage.CUTTING, now, LEAVE_TIMEOUT))
-            master = _emit(master, Write(notes.BootFailed(policy.pool, worker.pid, why)))
+            if why != master.why:  # workers that were started together fail alike: one traceback is enough
+                master = _emit(master, Write(notes.BootFailed(policy.pool, worker.pid, why)))
             return _failed(master, worker, why, now, hopeless=True)
         case Spent(_, why):
             return _spent(master, worker, why)
@@ -587,7 +588,7 @@ def _roll_back(master: Master, fallback: Release, now: float) -> Master:
     """Make the release that served the current one again. Its workers have served all the time."""
     note = notes.ReloadFailed(master.current.generation, master.why)
     master = replace(master, current=fallback, untried=False, failures=(), spawn_after=now)
-    return _end_reload(_emit(master, Write(note)), ok=False, text=note.text())
+    return _end_reload(_emit(master, Write(note)), ok=False, text=f"{note.text()}\n{note.why}")
 
 
 def _give_up(master: Master) -> Master:

@@ -93,7 +93,9 @@ class ReloadFailed(Note):
     level = Level.ERROR
 
     def text(self) -> str:
-        return f"reload failed, generation {self.generation} is given up, the one before serves on: {self.why}"
+        # The traceback, if there is one, stands above, in the worker's own note.
+        first = self.why.partition("\n")[0]
+        return f"reload failed, generation {self.generation} is given up, the one before serves on: {first}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,8 @@ class GivingUp(Note):
     level = Level.ALERT
 
     def text(self) -> str:
-        return f"giving up: {self.why}"
+        first = self.why.partition("\n")[0]  # as in ReloadFailed
+        return f"giving up: {first}"
 
 
 @dataclass(frozen=True, slots=True)

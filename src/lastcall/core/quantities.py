@@ -42,11 +42,13 @@ def checked_duration(seconds: float) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest text in one unit: `75s`, `1.5s`, `250ms`, `2h`."""
+    """The shortest text in one unit: `75s`, `1.5s`, `250ms`, `2h`, and `0`."""
+    if not seconds:
+        return "0"
     if 0 < seconds < 1 and (seconds * 1000).is_integer():
         return f"{seconds * 1000:.0f}ms"
     for unit in ("d", "h", "m"):
-        if seconds and seconds % _SECONDS[unit] == 0:
+        if seconds % _SECONDS[unit] == 0:
             return f"{seconds / _SECONDS[unit]:.0f}{unit}"
     return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
 

@@ -305,7 +305,7 @@ class Settings:
     access_log: str = _setting("", LOGS, Kind.LOG, "The access log; - is stdout.", metavar="FILE", zero="none")
     access_format: str = _setting(
         "combined", LOGS, Kind.TEXT,
-        "A format's name (combined, json, fpm) or a format of php-fpm's or gunicorn's fields.",
+        "combined, common, json, fpm or gunicorn, or a format of php-fpm's fields (%R) or gunicorn's (%(h)s).",
         metavar="FORMAT",
     )
     catch_output: bool = _setting(

@@ -70,7 +70,11 @@ def take(spec: Spec, value: object) -> Value:
             return UNLIMITED
         case (Kind.FLAG | Kind.COUNT | Kind.LIMIT, str()):
             pass
-        case (Kind.ADDRESSES | Kind.NETWORKS, list()) if all(isinstance(item, str) for item in value):
+        case (Kind.ADDRESSES | Kind.NETWORKS, list()):
+            other = next((item for item in value if not isinstance(item, str)), None)
+            if other is not None:
+                text = f"{_described(other)} stands where a list of texts is expected"
+                raise Mistake(text, f"write {spec.name} = {example(spec)}")
             return checked(spec, tuple(str(item) for item in value))
         case (_, str()):
             return read(spec, value)
@@ -155,6 +159,12 @@ def show_number(spec: Spec, value: float) -> str:
             return "unlimited"
         case _:
             return str(value)
+
+
+def default_words(spec: Spec) -> str:
+    """The default for the help: `1m`, `0: never`, or what an empty one stands for."""
+    shown = show(spec, spec.default)
+    return ": ".join(part for part in (shown, "" if spec.default else spec.zero) if part)
 
 
 def example(spec: Spec) -> str:

@@ -270,22 +270,23 @@ class Connection:
     def end(self, *, complete: bool = True) -> bytes:
         """End the response, and go on to what has been pipelined behind the request.
 
-        A response that was cut gets no END_REQUEST: closing without one is the only way to tell the front so, else
-        it passes the torso on as a whole. What a pipelined record is owed is part of the bytes.
+        A body cut short must not pass for a whole one: see docs/FASTCGI.md, "An answer that was cut". What a
+        pipelined record is owed is part of the bytes.
         """
-        if not complete or (self._left and not self._mute):
-            complete = self.aborted  # whoever aborted a request wants its end, not the rest of its answer (5.4)
-            self.keep = self.keep and complete
-        ending = b""
-        if complete:
-            # The empty record closes the stream (3.3, 6.1): php-fpm leaves it out, libfcgi does not, and nginx
-            # without fastcgi_keep_conn is done when it sees it.
-            number = self._id
+        number = self._id
+        left = 0 if self._mute else self._left
+        if left == 0 or (complete and left is None) or self.aborted:
+            # The empty record closes the stream (3.3, 6.1)
             ending = _CLOSE_AND_END.pack(
                 VERSION, STDOUT, number, 0, 0, VERSION, END_REQUEST, number, 8, 0, 0, REQUEST_COMPLETE
             )  # fmt: skip
             if self._warned:
                 ending = HEADER.pack(VERSION, STDERR, number, 0, 0) + ending
+        else:
+            complete = False
+            ending = _END.pack(VERSION, END_REQUEST, number, 8, 0, 0, REQUEST_COMPLETE) if left else b""
+        # Whoever aborts a request wants its end, not the rest of its answer (5.4): no harm is done.
+        self.keep = self.keep and (complete or self.aborted)
         self._trailing = self._stage is not _ENDED
         self._forget()
         self._settle()

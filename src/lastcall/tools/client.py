@@ -231,7 +231,7 @@ def stop(run_dir: Path, timeout: float, progress: Callable[[str], None]) -> None
             for reply in connection.replies():
                 if not reply.ok:
                     raise Failed(reply.text, FAILED)
-                if reply.text:
+                if not reply.final:
                     progress(reply.text)
             if process is None:
                 connection.closed()

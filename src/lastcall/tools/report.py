@@ -58,11 +58,7 @@ def _request(request: InFlight) -> str:
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
-    # the last column is as long as it is
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (_HEAD, *rows)
-    ]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (_HEAD, *rows)]
 
 
 def age(seconds: float) -> str:

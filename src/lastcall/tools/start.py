@@ -18,16 +18,20 @@ from lastcall.core.settings import SPECS, Group, Kind, Spec
 # --- Options -----------------------------------------------------------------
 
 
+OTHERS = "This command"
+"""The help's section for options that are no settings."""
+
+
 class Command(click.Command):
     """A command whose help shows the settings in their groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {group.value: [] for group in Group} | {"This command": []}
+        groups: dict[str, list[tuple[str, str]]] = {title: [] for title in (*(group.value for group in Group), OTHERS)}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             spec = SPECS.get(param.name or "")
             if record is not None:
-                groups[spec.group.value if spec else "This command"].append(record)
+                groups[spec.group.value if spec else OTHERS].append(record)
         for title, records in groups.items():
             with formatter.section(title):
                 formatter.write_dl(records)
@@ -37,8 +41,7 @@ def _option(spec: Spec) -> click.Parameter:
     """All are taken as text: what is wrong is told together with the mistakes of the other sources."""
     if spec.name == "app":
         return click.Argument(["app"], required=False)
-    shown = values.show(spec, spec.default) or spec.zero
-    words = f"{spec.doc}  [{shown}]" if shown else spec.doc
+    words = f"{spec.doc}  [{values.default_words(spec)}]"
     if spec.kind is Kind.FLAG:
         return click.Option(
             [spec.name, f"{spec.option}/{spec.option.replace('--', '--no-')}"], default=None, help=words

@@ -1,0 +1,28 @@
+"""The application that the tests of the master serve: it says who it is, waits when asked, and dies when asked."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+
+def app(environ: dict[str, object], start_response: Callable[..., object]) -> Iterable[bytes]:
+    """`/pid`, `/wait/FILE` (until the file exists), `/exit/N`, `/print/TEXT`; anything else: hello."""
+    path = str(environ["PATH_INFO"])
+    body = b"hello\n"
+    if path == "/pid":
+        body = str(os.getpid()).encode()
+    elif path.startswith("/wait/"):
+        file = Path("/" + path.removeprefix("/wait/"))
+        file.with_suffix(".begun").touch()
+        while not file.exists():
+            time.sleep(0.005)
+        body = b"waited\n"
+    elif path.startswith("/exit/"):
+        os._exit(int(path.removeprefix("/exit/")))
+    elif path.startswith("/print/"):
+        print(path.removeprefix("/print/"), flush=True)
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
