@@ -30,8 +30,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     where = f"sqlite:{tmp_path}/orders.db"
     orders = open_orders(where)
     monkeypatch.setattr(gift, "_opened", orders)
-    monkeypatch.setattr(gift, "_mine", threading.local())
+    kept = threading.local()
+    monkeypatch.setattr(gift, "_mine", kept)
     yield where
+    if hasattr(kept, "platform"):
+        kept.platform.close()
     orders.close()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -83,17 +84,25 @@ def test_a_request_killed_between_its_two_actions_is_found(serve: Servers, folde
     assert findings == Findings(half_done=("order-000000",))
 
 
-def demo(folder: Path, *arguments: str) -> Process:
-    """The demonstration, as scripts/demo starts it."""
-    env = {"PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(folder)}
-    command = [sys.executable, "-m", "examples.gift.demo", *arguments]
-    return Process(command, folder / "demo.log", env=env, cwd=ROOT)
+@pytest.fixture
+def demo(folder: Path) -> Iterator[Callable[..., Process]]:
+    """Starts the demonstration, as scripts/demo does."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> Process:
+            env = {"PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(folder)}
+            command = [sys.executable, "-m", "examples.gift.demo", *arguments]
+            process = Process(command, folder / "demo.log", env=env, cwd=ROOT)
+            stack.callback(process.kill)
+            return process
+
+        yield start
 
 
 @pytest.mark.parametrize("arguments", [(), ("--no-nginx",)])
-def test_the_demonstration_ends_well(folder: Path, arguments: tuple[str, ...]) -> None:
+def test_the_demonstration_ends_well(folder: Path, demo: Callable[..., Process], arguments: tuple[str, ...]) -> None:
     """Exit code 0, a verdict in words, and nothing left behind."""
-    process = demo(folder, "--orders", "160", *arguments)
+    process = demo("--orders", "160", *arguments)
     code = process.wait(FLOWS_S)
     assert code == 0, process.text()
     assert "The ledgers agree, and no client saw an error." in process.text()
@@ -101,9 +110,9 @@ def test_the_demonstration_ends_well(folder: Path, arguments: tuple[str, ...]) -
     assert [path.name for path in folder.iterdir()] == ["demo.log"]
 
 
-def test_an_interrupted_demonstration_leaves_nothing_behind(folder: Path) -> None:
+def test_an_interrupted_demonstration_leaves_nothing_behind(folder: Path, demo: Callable[..., Process]) -> None:
     """Ctrl-C in the middle of it."""
-    process = demo(folder, "--orders", "100000")
+    process = demo("--orders", "400")
     process.wait_until(lambda: "kill -HUP" in process.text(), "orders flow", FLOWS_S)
     process.signal(signal.SIGINT)
     assert process.wait(FLOWS_S) == 130

@@ -129,6 +129,8 @@ def no_more_workers_than_agreed(step: Step) -> None:
     assert len(in_service) <= span + surge, "too many in service"
     few = len(in_service) <= policy.workers
     assert few or len(after.workers) <= 2 * span + surge, "too many processes"
+    lasting = [worker for worker in after.workers if worker.stage is not lc.Stage.DRAINING]
+    assert len(lasting) <= 2 * span + surge, "too many processes that cannot be killed"
     recycling = after.proven and any(w.spent for w in new if w.stage is lc.Stage.READY)
     assert len(new) <= policy.workers + recycling, "more than wanted"
     fresh = after.current.generation != step.before.current.generation

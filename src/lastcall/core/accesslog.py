@@ -1,8 +1,8 @@
-"""Access-log formats: a format is compiled once, and is then a function from a finished request to its line.
+r"""Access-log formats: a format is compiled once, and is then a function from a finished request to its line.
 
 Three spellings: names (`combined`, `json`, ...), php-fpm's fields (`%R`, `%{user}C`, `%{HTTP_HOST}e`), and gunicorn's
 atoms (`%(h)s`; a format that contains `%(` is gunicorn's). A line holds nothing that a client could use to forge a
-second one: whatever is not printable ASCII, and quotes and backslashes, are written as \\xNN.
+second one: whatever is not printable ASCII, and quotes and backslashes, are written as \xNN.
 
 Time arrives in the record. The only state is a memo: a second's text is made once.
 """
@@ -136,11 +136,11 @@ class _Draft:
         self.blanks.append("" if spec.endswith("s") else 0)
 
 
-_UNSAFE: Final = re.compile(r'[^ !#-\[\]-~]')  # fmt: skip
+_UNSAFE: Final = re.compile(r"[^ !#-\[\]-~]")
 
 
 def escape(text: str) -> str:
-    """Printable ASCII without quotes and backslashes; anything else is \\xNN, byte by byte."""
+    r"""Printable ASCII without quotes and backslashes; anything else is \xNN, byte by byte."""
     return _UNSAFE.sub(_hex, text)
 
 
@@ -566,7 +566,7 @@ def _shortened(value: Value | None, limit: int) -> Value | None:
 
 
 def _unicode(text: str) -> str:
-    """What latin-1 text says when its bytes are read as UTF-8; \\xNN where they are none."""
+    r"""What latin-1 text says when its bytes are read as UTF-8; \xNN where they are none."""
     try:
         return text.encode("latin-1").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:

@@ -751,8 +751,8 @@ def _lacking(master: Master) -> int:
     """How many workers to start.
 
     While generations overlap there may be `surge` more in service than are wanted, or than serve. Whoever drains does
-    not count there, or one long request would hold up a reload; but no more than twice the wanted are kept in all,
-    except to restore lost strength.
+    not count there, or one long request would hold up a reload. There is a limit for all processes, too: whoever
+    drains does not keep lost strength from being restored, but whoever cannot even be killed does.
     """
     if master.phase is not Phase.RUNNING:
         return 0
@@ -761,7 +761,9 @@ def _lacking(master: Master) -> int:
     new, old = _new(master), _old(master)
     in_service = len(new) + len(old)
     span = max(policy.workers, sum(worker.stage is Stage.READY for worker in old))
-    processes = max(policy.workers - in_service, 2 * span + surge - len(master.workers))
+    draining = sum(worker.stage is Stage.DRAINING for worker in master.workers)
+    limit = 2 * span + surge - len(master.workers)
+    processes = min(max(limit, policy.workers - in_service), limit + draining)
     return max(0, min(_target(master) - len(new), span + surge - in_service, processes))
 
 

@@ -364,10 +364,12 @@ class Connection:
             raise ProtocolError(400, "BEGIN_REQUEST has not 8 bytes")
         if number == self._id:
             raise ProtocolError(400, "a request began twice")
-        role, flags = _BEGIN.unpack(content)
         if self._id:
             self._owe(number, CANT_MPX_CONN)
             return
+        if not self.keep:
+            return  # nothing begins on a connection that is to be closed
+        role, flags = _BEGIN.unpack(content)
         if not flags & KEEP_CONN:
             self.keep = False
         self.aborted = False

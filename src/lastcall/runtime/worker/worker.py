@@ -10,6 +10,7 @@ import errno
 import itertools
 import math
 import os
+import resource
 import select
 import socket
 import time
@@ -98,6 +99,7 @@ class Worker:
         self._trust = Trust(settings.forwarded_allow_ips)
         self._id_prefix = os.urandom(6).hex()
         self._ids = itertools.count(1)
+        self._wants_usage = place.access_log is not None and place.access_log.wants_usage
         self._tmp_dir = settings.tmp_dir
         self.errors = ErrorStream(place.error_log, settings.pool, self.pid)
         self._listeners = {listener.fd: listener for listener in place.listeners}
@@ -436,6 +438,7 @@ class Worker:
         self.errors.request_id = identity
         if self._stopping or not self._keepalive_timeout:
             connection.codec.keep = False
+        before = resource.getrusage(resource.RUSAGE_THREAD) if self._wants_usage else None
         outcome = wsgi.run(self.app, env, connection.codec, connection)
         slot.end(lane)
         connection.request = None
@@ -450,7 +453,7 @@ class Worker:
         if outcome.gone:
             connection.codec.keep = False
         if self.place.access_log is not None:
-            self._log_access(self.place.access_log, connection, request, env, outcome, began, identity)
+            self._log_access(self.place.access_log, request, env, outcome, began, identity, before)
         self.requests += 1
         if 0 < self.place.spend_after <= self.requests and not self._spent:
             self._spent = True
@@ -478,20 +481,24 @@ class Worker:
         return identity
 
     def _log_access(
-        self, log: AccessLog, connection: Connection, request: Request, env: wsgi.Environ, outcome: wsgi.Outcome,
-        began: float, identity: str,
+        self, log: AccessLog, request: Request, env: wsgi.Environ, outcome: wsgi.Outcome, began: float, identity: str,
+        before: resource.struct_rusage | None,
     ) -> None:  # fmt: skip
         ended = time.time()
         duration = time.monotonic() - began
-        log.write(
-            Record(
-                method=request.method, target=request.target, path=request.path, query=request.query,
-                protocol=request.version, status=outcome.status, sent=outcome.sent,
-                received=request.length or 0, client=str(env.get("REMOTE_ADDR") or "-"), began=ended - duration,
-                duration=duration, request_id=identity, pid=self.pid, parent_pid=self._master_pid,
-                pool=self.settings.pool, environ=env, headers=outcome.headers,
-            )
+        record = Record(
+            method=request.method, target=request.target, path=request.path, query=request.query,
+            protocol=request.version, status=outcome.status, sent=outcome.sent,
+            received=request.length or 0, client=str(env.get("REMOTE_ADDR") or "-"), began=ended - duration,
+            duration=duration, request_id=identity, pid=self.pid, parent_pid=self._master_pid,
+            pool=self.settings.pool, environ=env, headers=outcome.headers,
         )  # fmt: skip
+        if before is not None:
+            after = resource.getrusage(resource.RUSAGE_THREAD)
+            record.cpu_user = after.ru_utime - before.ru_utime
+            record.cpu_system = after.ru_stime - before.ru_stime
+            record.memory = after.ru_maxrss * 1024  # the worker's peak: Python keeps no account per request
+        log.write(record)
 
     def note(self, note: notes.Note) -> None:
         self.place.error_log.write(note)

@@ -1,0 +1,48 @@
+"""`lastcall status` for people."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from lastcall.protocol.control import InFlight
+from lastcall.tools import report
+from support.master import STATUS
+
+
+def test_the_report_says_how_the_instance_is() -> None:
+    """One fact a line, then one worker a line with what it is doing."""
+    when = time.strftime("%d-%b-%Y %H:%M:%S", time.localtime(1_500_000_000))
+    assert report.lines(STATUS) == [
+        "pool         gift",
+        "pid          4711, running for 2h03m",
+        "version      0.1.0",
+        "generation   3",
+        "application  gift.app:app",
+        "listen       http 127.0.0.1:8000, fastcgi 127.0.0.1:9000",
+        "run dir      /run/lastcall/gift",
+        "requests     1234 finished, 1 cut",
+        "workers      2 of 2, 2 restarted unasked",
+        f"last reload  {when}, generation 3 FAILED: ImportError: no gift",
+        "",
+        "SLOT  PID   GEN  STAGE     AGE    REQUESTS  CONNS  IN FLIGHT",
+        "0     4720  3    ready     1m01s  600       4      POST /3/xx/vgift/send (r-1) for 2.12s, at sendPresent",
+        "1     -     3    spawning  0.01s  0         0      -",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.25, "0.25s"), (12.7, "12s"), (200, "3m20s"), (18120, "5h02m"), (1_051_200, "12d4h"), (59.99, "59s")],
+)
+def test_ages_are_short(seconds: float, text: str) -> None:
+    """Two units at the most."""
+    assert report.age(seconds) == text
+
+
+def test_a_client_cannot_steer_the_terminal() -> None:
+    """What a request says is shown, never obeyed."""
+    evil = InFlight("x", "GET", "/\x1b[2J\r\u202e", "", 1.0, "")
+    shown = report.printable(evil.uri)
+    assert shown == "/\\x1b[2J\\x0d\\x202e"
