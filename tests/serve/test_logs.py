@@ -24,7 +24,7 @@ Shop = Callable[..., Server]
             "combined",
             r'127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "GET /pid\?a=1 HTTP/1\.1" 200 \d+ "-" "-"',
         ),
-        ("fpm", r'127\.0\.0\.1 - - \d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4} "GET /pid" 200'),
+        ("fpm", r'127\.0\.0\.1 -  \d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4} "GET /pid" 200'),
         ("%R %m %r%Q%q %s %{milli}d %n %C%% %{mega}M", r"127\.0\.0\.1 GET .*\?a=1 200 \d+\.\d+ app \d+\.\d+% \d+"),
         ("%(h)s %(m)s %(U)s %(q)s %(s)s %(D)s %({x-request-id}i)s", r"127\.0\.0\.1 GET /pid a=1 200 \d+ req-7"),
     ],

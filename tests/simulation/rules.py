@@ -201,6 +201,13 @@ def tickets_are_answered_once(step: Step) -> None:
         assert trial or not step.after.waiting, "a reload is over and its tickets wait"
 
 
+def a_trial_ends(step: Step) -> None:
+    """A release that fails too often is not tried for ever while there is one to go back to."""
+    after = step.after
+    if after.phase is lc.Phase.RUNNING and not after.proven and after.fallback is not None:
+        assert len(after.failures) <= after.current.policy.failures_max, "tries for ever"
+
+
 def what_serves_is_not_given_up(step: Step) -> None:
     """A proven release is never given up, nor is a master of which a worker serves."""
     for note in step.notes():
@@ -257,6 +264,7 @@ RULES = (
     capacity_is_kept,
     useless_workers_go,
     tickets_are_answered_once,
+    a_trial_ends,
     what_serves_is_not_given_up,
     generations_are_forgotten_when_gone,
     deadlines_lie_ahead,

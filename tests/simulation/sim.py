@@ -237,6 +237,7 @@ class World:
                 assert process.serial == serial, "killed a process that is not ours"
                 self.end(pid, process, self.rng.uniform(1, 10) if process.stuck else 0.01, KILLED)
             case lc.Answer(ticket):
+                assert ticket in self.asked, "answered a ticket that nobody holds"
                 self.asked.remove(ticket)
             case lc.Write(notes.ReloadFailed(generation)):
                 self.failed.add(generation)

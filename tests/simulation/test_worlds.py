@@ -80,7 +80,7 @@ WORLDS = {
     "recycling and a death": Small(POLICY, Budget(spent=1, death=1)),
     "two workers boot": Small(TWO, Budget(death=1, unloadable=1), pairs=False),
     "two workers reload": Small(TWO, Budget(reload=1, unloadable=1), pairs=False),
-    "two workers, more or fewer": Small(replace(TWO, workers=1), Budget(up=1, down=1)),
+    "one worker, or two": Small(POLICY, Budget(up=1, down=1)),
     "two workers stop": Small(TWO, Budget(stop=2), pairs=False),
     "two workers recycle": Small(TWO, Budget(spent=2), pairs=False),
 }

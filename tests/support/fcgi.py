@@ -41,8 +41,8 @@ class Response:
 
     @property
     def status(self) -> str:
-        """`200 OK`, from the Status line."""
-        return self.headers["status"]
+        """`200 OK`: the Status line, or what is meant where there is none (RFC 3875, 6.3.3)."""
+        return self.headers.get("status", "200 OK")
 
     @property
     def headers(self) -> dict[str, str]:

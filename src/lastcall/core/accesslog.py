@@ -209,16 +209,20 @@ def _response_header(name: str) -> Getter:
     return get
 
 
-def _user(record: Record) -> Value:
+def _user(record: Record) -> str:
     """Who the request says it is from: REMOTE_USER, else the name of Basic authentication, which nobody has checked."""
     user = record.user or record.environ.get("REMOTE_USER")
     if not user:
         authorization = record.environ.get("HTTP_AUTHORIZATION")
         if authorization is None:
-            return "-"
+            return ""
         user = _basic_user(str(authorization))
     # The field stands between blanks, so it may hold none.
-    return str(user).replace(" ", "%20") or "-"
+    return str(user).replace(" ", "%20")
+
+
+def _user_or_dash(record: Record) -> str:
+    return _user(record) or "-"
 
 
 def _basic_user(authorization: str) -> str:
@@ -315,7 +319,7 @@ _FIELDS: Final[Mapping[str, Getter]] = {
     "r": attrgetter("path"),
     "R": attrgetter("client"),
     "s": attrgetter("status"),
-    "u": _user,
+    "u": _user,  # nothing for nobody, as in php-fpm's own log
 }
 """Fields that take no modifier."""
 
@@ -449,7 +453,7 @@ def _wrong(text: str, position: int) -> ValueError:
 _ATOMS: Final[Mapping[str, Getter]] = {
     "h": attrgetter("client"),
     "l": lambda _: "-",
-    "u": _user,
+    "u": _user_or_dash,
     "t": _stamp(_TIME, _ended, "[%s]"),
     "r": _request_line,
     "m": attrgetter("method"),
@@ -527,7 +531,7 @@ def _json(record: Record) -> str:
     fields: dict[str, Value | None] = {
         "time": f"{_SECOND(record)}.{int(record.began % 1 * 1000):03d}{_ZONE(record)}",
         "client": record.client,
-        "user": _user(record),
+        "user": _user_or_dash(record),
         "method": record.method,
         "target": record.target,
         "protocol": record.protocol,

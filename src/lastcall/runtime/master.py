@@ -28,7 +28,7 @@ from lastcall.runtime import sender
 from lastcall.runtime.board import Board
 from lastcall.runtime.control import Asked, ControlServer
 from lastcall.runtime.inbox import Inbox
-from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader
+from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader, relay
 from lastcall.runtime.port import Port, Signalled
 from lastcall.runtime.service import Notifier
 from lastcall.runtime.sockets import Listener
@@ -313,11 +313,12 @@ class Master:
         reader = self._outputs.get(fd)
         if reader is None:
             return
-        ended = reader.read(self._around.error_log)
-        if ended or last:
+        said = reader.read()
+        if reader.closed or last:
             self._port.unwatch(fd)
             del self._outputs[fd]
-            reader.close()
+            said += reader.close()
+        relay(self._around.error_log, said, decorate=self._resources.settings.decorate_output)
 
     # --- Watching over requests -----------------------------------------------------------
 
@@ -436,7 +437,7 @@ class Master:
         self._port.watch(ours.fileno())
         for (read, write), stream in zip(pipes, ("stdout", "stderr"), strict=False):
             os.close(write)
-            reader = OutputReader(read, pool=self._pool, pid=pid, stream=stream, decorate=settings.decorate_output)
+            reader = OutputReader(read, self._pool, pid, stream)
             link.output += (reader,)
             self._outputs[read] = reader
             self._port.watch(read)
@@ -458,15 +459,22 @@ class Master:
     def _reopen(self) -> None:
         """New log files under the old names, for us and for every worker; theirs travel as descriptors."""
         log = self._around.error_log
-        if log.reopen():
-            self._write(notes.ErrorLogReopened())
+        self._say_reopened(log, notes.ErrorLogReopened())
         logs = {resources.access_log for resources in (self._resources, *self._generations.values())}
-        if any([access.reopen() for access in logs if access is not None]):
-            self._write(notes.AccessLogReopened())
+        for access in logs:
+            if access is not None:
+                self._say_reopened(access, notes.AccessLogReopened())
         for link in self._links.values():
             access = self._generations[link.generation].access_log
             fds = (log.fileno(),) if access is None else (log.fileno(), access.fileno())
             self._tell(link, Word.LOGS, fds)
+
+    def _say_reopened(self, log: ErrorLog | AccessLog, note: notes.Note) -> None:
+        why = log.reopen()
+        if why:
+            self._write(notes.Trouble(why))
+        elif log.path != "-":
+            self._write(note)
 
     # --- Telling ------------------------------------------------------------------------------
 

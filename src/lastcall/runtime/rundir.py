@@ -1,39 +1,206 @@
-"""Stand-in; being written."""
+"""The run directory of an instance: where it is, whose it is, and who is alive.
+
+An instance holds the lock of its directory as long as it lives, however it ends. Directories stand under a few bases,
+so that the other commands find them; none of the bases is the home or the working directory.
+"""
+
 from __future__ import annotations
-import fcntl, os
+
+import contextlib
+import errno
+import hashlib
+import os
+import pwd
+import re
+import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-class RunDirError(Exception): ...
-@dataclass(frozen=True)
+from typing import Final
+
+from lastcall.runtime import locks
+
+LOCK: Final = "lock"
+"""The file whose lock is held; it holds the master's pid."""
+NAME_MAX: Final = 100
+"""Characters of a default name: a UNIX socket's path can be longer than a file's name may be."""
+LOCK_TRIES: Final = 10
+"""How often the lock file may vanish while we take it; each time an instance has ended just then."""
+
+
+class RunDirError(Exception):
+    """A run directory that cannot be used; the text says which, why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
+    """A living lastcall."""
+
     path: Path
-    pid: int | None
-def bases() -> list[Path]: return [Path("/run/lastcall")]
-def choose(name: str) -> Path: return bases()[0] / name.replace("/", "_")
+    pid: int
+
+
+def bases() -> list[Path]:
+    """Where run directories of this user may be, best first. They need not exist."""
+    uid = os.geteuid()
+    given = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    session = os.environ.get("XDG_RUNTIME_DIR", "")
+    found = [Path(given)] if given.startswith("/") else []
+    if uid == 0:
+        found.append(Path("/run/lastcall"))
+    if session.startswith("/"):
+        found.append(Path(session, "lastcall"))
+    if uid != 0:
+        # What a unit with RuntimeDirectory=lastcall and User= was given, and a session that cron or su knows nothing of.
+        found += [path for path in (Path("/run/lastcall"), Path(f"/run/user/{uid}/lastcall")) if _is_own(path)]
+    found += [Path(f"/tmp/lastcall-{uid}"), Path(f"/dev/shm/lastcall-{uid}")]  # noqa: S108 - checked when opened
+    return list(dict.fromkeys(found))
+
+
+def choose(name: str) -> Path:
+    """The default directory of an instance: its name (`http 127.0.0.1:8000`) under the first base that can be used.
+
+    Makes the base, not the directory. Raises RunDirError when there is no base.
+    """
+    reasons: list[str] = []
+    for base in bases():
+        try:
+            _make_private(base)
+            if not os.access(base, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            reasons.append(f"{base}: {error.strerror}")
+        except RunDirError as error:
+            reasons.append(str(error))
+        else:
+            return base / file_name(name)
+    raise RunDirError(f"no place for the run directory, name one with --run-dir ({'; '.join(reasons)})")
+
+
+def file_name(name: str) -> str:
+    """A name made fit for a file's: `http 127.0.0.1:8000` -> `http-127.0.0.1-8000`. Different names stay different."""
+    short = re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")
+    plain = re.fullmatch(r"[a-z]+[ -](\[?[0-9A-Za-z.]+\]?|\[[0-9a-f:]+\])[:-][0-9]+", name)
+    if plain and len(short) <= NAME_MAX:
+        return short
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{short[: NAME_MAX - 9]}-{digest}"
+
+
+def instances() -> list[Instance]:
+    """This user's living instances with a default directory, in order of their paths."""
+    found: set[tuple[Path, int]] = set()
+    for base in bases():
+        with contextlib.suppress(OSError):
+            for path in (base, *base.iterdir()):
+                pid = holder(path)
+                if pid is not None:
+                    found.add((path, pid))
+    return [Instance(path, pid) for path, pid in sorted(found)]
+
+
+def holder(path: Path) -> int | None:
+    """The pid of the instance that uses this directory; None when nobody does, or it may not be looked at."""
+    try:
+        return locks.holder(path / LOCK)
+    except OSError:
+        return None
+
+
 class RunDir:
-    def __init__(self, path: Path, fd: int) -> None:
+    """The directory of this instance, locked. A worker calls `leave()` first thing after fork."""
+
+    def __init__(self, path: Path, fd: int, leftovers: tuple[str, ...]) -> None:
         self.path = path
         self.fd = fd
+        """Of the lock. The lock lasts until every copy of this descriptor is closed."""
+        self._leftovers = leftovers
+
     @classmethod
-    def open(cls, path: Path) -> RunDir:
-        path.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    def open(cls, path: Path, leftovers: Iterable[str] = ()) -> RunDir:
+        """Make it if need be, lock it, and remove from it the `leftovers` (names) of an instance that has died.
+
+        Raises RunDirError when another instance uses it, or it cannot be trusted.
+        """
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _make_private(path)
+            fd = _lock(path)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         except OSError as error:
-            raise RunDirError(f"another lastcall uses {path}") from error
-        os.ftruncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
-        return cls(path, fd)
-    def close(self) -> None: os.close(self.fd)
-    def fds(self) -> list[int]: return [self.fd]
-def instances() -> list[Instance]:
-    out = []
-    for base in bases():
-        for lock in base.glob("*/lock"):
-            with lock.open() as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    out.append(Instance(lock.parent, int(file.read() or 0)))
-    return out
+            raise RunDirError(f"{path}: {error.strerror}, name another one with --run-dir") from error
+        self = cls(path, fd, tuple(leftovers))
+        self._clear()
+        return self
+
+    def renew(self) -> None:
+        """Write the pid again: we have become another process (`--daemon`)."""
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, b"%d\n" % os.getpid(), 0)
+
+    def leave(self) -> None:
+        """In a new worker: let go of the lock, which stays the master's. Nothing is removed."""
+        os.close(self.fd)
+
+    def close(self) -> None:
+        """Remove what is ours, and the directory if that leaves it empty; then unlock."""
+        self._clear()
+        if locks.same_file(self.fd, self.path / LOCK):
+            (self.path / LOCK).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()  # the cut list, and whatever else has to outlive us, keeps it
+        os.close(self.fd)
+
+    def _clear(self) -> None:
+        for name in self._leftovers:
+            with contextlib.suppress(OSError):
+                (self.path / name).unlink(missing_ok=True)
+
+
+def _lock(directory: Path) -> int:
+    """The lock file, locked. Raises OSError, and RunDirError when somebody else has the lock."""
+    path = directory / LOCK
+    for _ in range(LOCK_TRIES):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        if not locks.take(fd):
+            pid = locks.read_pid(fd)
+            os.close(fd)
+            raise RunDirError(f"another lastcall, pid {pid}, uses the run directory {directory}")
+        if locks.same_file(fd, path):
+            return fd
+        os.close(fd)  # its owner has removed it between our open and our lock: begin anew
+    raise RunDirError(f"{path} keeps vanishing")
+
+
+def _make_private(path: Path) -> None:
+    """Make a directory that nobody else may enter, or see that the one there is ours. Raises OSError, RunDirError."""
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        pass
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        if path.parent.stat().st_mode & stat.S_IWOTH:
+            raise RunDirError(f"{path} is a symbolic link in a directory that everybody may write to: remove it")
+        found = path.stat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise RunDirError(f"{path} is not a directory")
+    if found.st_uid != os.geteuid():
+        raise RunDirError(f"{path} belongs to {_user(found.st_uid)}, not to {_user(os.geteuid())}")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise RunDirError(f"{path} can be written to by others: chmod go-w {path}")
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"

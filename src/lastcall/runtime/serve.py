@@ -11,18 +11,22 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from lastcall.config.origins import ConfigErrors, Loaded
 from lastcall.core import accesslog, exits, notes
 from lastcall.core.settings import Settings
-from lastcall.runtime import rundir, service, sockets
+from lastcall.runtime import control, rundir, service, sockets
 from lastcall.runtime.board import Board
-from lastcall.runtime.control import ControlServer
 from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.logs import AccessLog, ErrorLog
 from lastcall.runtime.master import SIGNALS, Master, ReloadRefused, Resources, Surroundings
 from lastcall.runtime.posix import Posix
 from lastcall.runtime.sockets import Listener, ListenError
+
+
+BOARD: Final = "board"
+"""The board's file in the run directory."""
 
 
 class StartError(Exception):
@@ -62,22 +66,22 @@ class _Server:
             os.chdir(settings.chdir)
         if settings.umask is not None:
             os.umask(settings.umask)
-        self._run_dir = rundir.RunDir.open(Path(settings.run_dir) if settings.run_dir else _default_run_dir(settings))
+        directory = Path(settings.run_dir) if settings.run_dir else _default_run_dir(settings)
+        self._run_dir = rundir.RunDir.open(directory, leftovers=(control.NAME, BOARD))
         try:
             self._pid_file = service.PidFile(Path(settings.pid)) if settings.pid else None
             if self._pid_file is not None:
                 self._pid_file.write()
             self.log = ErrorLog(settings.error_log, notes.Level[settings.log_level.upper()])
             resources = self._open(settings, None)
-            board = Board(self._run_dir.path / "board", create=True)
-            control = ControlServer(self._run_dir.path)
+            board = Board(self._run_dir.path / BOARD, create=True)
+            self._control = control.ControlServer(self._run_dir.path)
         except BaseException:
             self._run_dir.close()
             raise
-        self._control = control
         self._notifier = service.Notifier.from_environment()
         self._around = Surroundings(
-            port=self.port, board=board, inbox=Inbox(), control=control, error_log=self.log, notifier=self._notifier,
+            port=self.port, board=board, inbox=Inbox(), control=self._control, error_log=self.log, notifier=self._notifier,
             run_dir=str(self._run_dir.path), ready=self._ready, renew=self._renew, release=self._release,
             let_go=self._let_go,
         )  # fmt: skip
@@ -106,8 +110,7 @@ class _Server:
 
     def _let_go(self) -> None:
         self.port.close()
-        for fd in self._run_dir.fds():
-            os.close(fd)
+        self._run_dir.leave()
 
     # --- Listeners, logs -----------------------------------------------------------------
 
@@ -138,7 +141,7 @@ class _Server:
             old = before.settings
             if (old.access_log, old.access_format) == (settings.access_log, settings.access_format):
                 return before.access_log
-        return AccessLog(settings.access_log, accesslog.compile(settings.access_format))
+        return AccessLog(settings.access_log, accesslog.compile(settings.access_format), self.log)
 
     def _renew(self, before: Resources) -> Resources:
         try:

@@ -99,7 +99,7 @@ class Worker:
         self._trust = Trust(settings.forwarded_allow_ips)
         self._id_prefix = os.urandom(6).hex()
         self._ids = itertools.count(1)
-        self._wants_usage = place.access_log is not None and place.access_log.wants_usage
+        self._wants_usage = place.access_log is not None and place.access_log.form.wants_usage
         self._tmp_dir = settings.tmp_dir
         self.errors = ErrorStream(place.error_log, settings.pool, self.pid)
         self._listeners = {listener.fd: listener for listener in place.listeners}
