@@ -42,7 +42,9 @@ def test_json_holds_the_request_id_and_the_queue_time(shop: Shop, folder: Path) 
     """X-Request-Id of a trusted peer, X-Request-Start of a front server."""
     access = folder / "access.log"
     server = shop("--access-log", str(access), "--access-format", "json")
-    http.get(server.http_address, "/", headers=(("X-Request-Id", "abc"), ("X-Request-Start", f"t={time.time() - 5:.3f}")))
+    http.get(
+        server.http_address, "/", headers=(("X-Request-Id", "abc"), ("X-Request-Start", f"t={time.time() - 5:.3f}"))
+    )
     eventually(lambda: access.read_text().endswith("\n"), "a line is there")
     record = json.loads(access.read_text())
     assert record["request_id"] == "abc"
@@ -57,7 +59,10 @@ def test_lines_of_all_processes_are_whole(shop: Shop, folder: Path) -> None:
     for _ in range(50):
         http.get(server.http_address, "/" + "x" * 500)
     eventually(lambda: access.read_text().count("\n") == 50, "fifty lines")
-    assert all(re.fullmatch(r'127\.0\.0\.1 - - \[.+\] "GET /x{500} HTTP/1\.1" 200 6 "-" "-"', line) for line in access.read_text().splitlines())
+    assert all(
+        re.fullmatch(r'127\.0\.0\.1 - - \[.+\] "GET /x{500} HTTP/1\.1" 200 6 "-" "-"', line)
+        for line in access.read_text().splitlines()
+    )
 
 
 def test_a_client_cannot_forge_a_line(shop: Shop, folder: Path) -> None:

@@ -136,9 +136,7 @@ def test_twenty_five_reloads_at_once_end_in_one_working_generation(shop: Shop) -
     for _ in range(25):
         server.signal(signal.SIGUSR2)
     server.wait_log("reload finished")
-    eventually(
-        lambda: [worker.stage for worker in server.status().workers] == ["ready"] * 2, "the pool is whole again"
-    )
+    eventually(lambda: [worker.stage for worker in server.status().workers] == ["ready"] * 2, "the pool is whole again")
     assert http.get(server.http_address).status == 200
 
 

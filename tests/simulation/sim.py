@@ -293,19 +293,19 @@ class World:
         for generation in range(1, 40):
             if rng.random() < self.trouble.broken_release:
                 self.broken[generation] = rng.choice(["crash", "import", "hang"])
-        calm = rng.random() < 0.7
+        calm = rng.random() < 0.6
         if calm:
             self.broken.pop(1, None)
         self.faults = NO_FAULTS if calm else self.trouble
         self.feed([])
-        self.run(until=rng.uniform(0, 5))
+        self.run(until=rng.choice([0.0, rng.uniform(0, 5)]))
         self.faults = self.trouble
 
     def operate(self) -> None:
         """Draw what will be asked of the master while things go wrong."""
         rng = self.rng
         for _ in range(rng.randint(0, 6)):
-            delay, kind = rng.uniform(0, TROUBLE), rng.random()
+            delay, kind = rng.uniform(0, rng.choice([3.0, TROUBLE])), rng.random()
             if kind < 0.4:
                 self.after(delay, lc.Reload(self.draw_policy(), self.draw_ticket()))
             elif kind < 0.6:  # a burst

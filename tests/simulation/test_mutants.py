@@ -10,7 +10,7 @@ import pytest
 from lastcall.core import lifecycle
 from simulation.sim import Machine, simulate
 
-SEEDS = 400
+SEEDS = 4000
 """Every bug must be found within this many lives. Most are found within ten."""
 
 SOURCE = Path(lifecycle.__file__).read_text()
@@ -92,6 +92,14 @@ BUGS = {
         "    if not master.proven and (outlook is Outlook.HOPELESS or failures",
         "    if (outlook is Outlook.HOPELESS or failures",
     ),
+    "concludes before everything was heard": (
+        "    return replace(master, failures=failures, why=why, outlook=outlook)",
+        "    return _judge(replace(master, failures=failures, why=why, outlook=outlook), now)",
+    ),
+    "a release that was overtaken is worth nothing, though it serves": (
+        "fallback=master.fallback or master.current",
+        "fallback=master.fallback",
+    ),
     "gives up though a worker serves": (
         "        if not any(worker.stage is Stage.READY for worker in master.workers):\n            return _give_up",
         "        if True:\n            return _give_up",
@@ -109,10 +117,8 @@ BUGS = {
         "    return replace(master, phase=Phase.STOPPING)",
     ),
     "a reload in a stop begins": (
-        "    if master.phase is not Phase.RUNNING:\n"
-        "        return _answer(master, (event.ticket,), ok=False, text=STOPPING)\n"
-        "    master = replace(master, waiting",
-        "    master = replace(master, waiting",
+        "return _answer(master, (event.ticket,), ok=False, text=STOPPING)\n    master = replace(master, waiting",
+        "pass\n    master = replace(master, waiting",
     ),
     "the first of several reloads wins": (
         "return replace(master, current=replace(master.current, policy=event.policy))",

@@ -191,7 +191,9 @@ class ChildReady(Note):
     level = Level.DEBUG
 
     def text(self) -> str:
-        return f"[pool {self.pool}] child {self.pid} of generation {self.generation} ready after {self.boot:.3f} seconds"
+        return (
+            f"[pool {self.pool}] child {self.pid} of generation {self.generation} ready after {self.boot:.3f} seconds"
+        )
 
 
 @dataclass(frozen=True, slots=True)

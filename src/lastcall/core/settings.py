@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lastcall.core import address
+from lastcall.core import address, slot
 from lastcall.core.mistakes import Mistake
 
 ENV_PREFIX = "LASTCALL_"
@@ -187,11 +187,15 @@ class Settings:
         "The pool's name in logs and status.",
         metavar="NAME", check=_is_pool,
     )
-    workers: int = _setting(2, WORKERS, Kind.COUNT, "Worker processes.", metavar="N", least=1, most=4096)
+    workers: int = _setting(
+        2, WORKERS, Kind.COUNT,
+        "Worker processes.",
+        metavar="N", least=1, most=slot.WORKERS_MAX,
+    )
     threads: int = _setting(
         1, WORKERS, Kind.COUNT,
         "Threads that run requests in each worker.",
-        metavar="N", least=1, most=4096,
+        metavar="N", least=1, most=slot.LANES,
     )
     worker: str = _setting(
         "auto", WORKERS, Kind.CHOICE,
@@ -201,7 +205,7 @@ class Settings:
     surge: int = _setting(
         1, WORKERS, Kind.COUNT,
         "Workers beyond --workers while two generations overlap.",
-        metavar="N", least=1, most=4096,
+        metavar="N", least=1, most=slot.SURGE_MAX,
     )
     max_requests: int = _setting(
         0, WORKERS, Kind.COUNT,

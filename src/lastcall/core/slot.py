@@ -16,7 +16,9 @@ from typing import Final
 LANES: Final = 64
 """Requests in flight per worker that have a place: the upper bound of `threads`."""
 SLOTS: Final = 512
-"""Workers, old and new together, that have a place: the upper bound of 2 * workers + surge."""
+"""Workers, old and new together, that have a place."""
+WORKERS_MAX: Final = 200
+SURGE_MAX: Final = 100
 
 HEAD: Final = struct.Struct("<IIQIIQ32x")
 """pid, generation, serial, lanes in use, connections, requests finished; padded to 64 bytes."""
@@ -31,6 +33,7 @@ STEP_BYTES: Final = 72
 SLOT_BYTES: Final = HEAD.size + LANES * LANE_BYTES
 
 assert HEAD.size == 64
+assert 2 * WORKERS_MAX + SURGE_MAX <= SLOTS  # what the machine allows: docs/LIFECYCLE.md
 assert DETAILS_AT + DETAILS.size <= LANE_BYTES
 
 

@@ -86,7 +86,9 @@ class SlotWriter:
         self._versions = [0] * layout.LANES
         self.connections = 0
 
-    def begin(self, lane: int, now: float, request_id: str, method: str, uri: str, client: str, attempt: int = 1) -> None:
+    def begin(
+        self, lane: int, now: float, request_id: str, method: str, uri: str, client: str, attempt: int = 1
+    ) -> None:
         at = self._at + lane * layout.LANE_BYTES
         self._versions[lane] = version = (self._versions[lane] + 1) & 0xFFFFFFFF
         layout.DETAILS.pack_into(

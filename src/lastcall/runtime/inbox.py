@@ -53,7 +53,9 @@ class Inbox:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [parcel.fd]))]
         try:
             self._in.sendmsg([head, client, parcel.carried], rights)
-        except OSError:  # full (EAGAIN, ENOBUFS), or too many descriptors under way (ETOOMANYREFS): it stays where it is
+        except (
+            OSError
+        ):  # full (EAGAIN, ENOBUFS), or too many descriptors under way (ETOOMANYREFS): it stays where it is
             return False
         return True
 

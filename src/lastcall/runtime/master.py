@@ -1,9 +1,9 @@
 """The master's shell: wait, gather, step, perform. Every decision is `core/lifecycle.py`'s.
 
-    woken = port.wait(until the next deadline)
-    events = gather(woken)                      signals, commands, workers' reports, deaths -> events
-    master, actions = step(master, events)
-    events += perform(action) for each action   fork, tell, kill, write, answer
+woken = port.wait(until the next deadline)
+events = gather(woken)                      signals, commands, workers' reports, deaths -> events
+master, actions = step(master, events)
+events += perform(action) for each action   fork, tell, kill, write, answer
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from lastcall import __version__
 from lastcall.core import exits, notes
 from lastcall.core import lifecycle as lc
 from lastcall.core.settings import Settings
+from lastcall.core.slot import WORKERS_MAX
 from lastcall.protocol.control import Do, InFlight, LastReload, Reply, Status, WorkerStatus
 from lastcall.protocol.link import Report, Word, pack, unpack_report
 from lastcall.runtime import sender
@@ -228,7 +229,7 @@ class Master:
         if number in RELOADS:
             return self._reload(0)
         if number in SCALES:
-            return [lc.Resize(SCALES[signal.Signals(number)])]
+            return [self._resize(SCALES[signal.Signals(number)], 0)]
         self._reopen()
         return []
 
@@ -258,12 +259,17 @@ class Master:
                 self._write(notes.Terminating())
                 events = [lc.Stop(hurry=False, ticket=held)]
             case Do.SCALE:
-                return [lc.Resize(command.delta, ticket)]
+                return [self._resize(command.delta, ticket)]
             case _:
                 assert_never(command.do)
         if not held:
             control.answer(ticket, Reply(ok=True, text=f"{command.do.value}: begun" if events else "done"))
         return events
+
+    def _resize(self, delta: int, ticket: int) -> lc.Event:
+        """Never more workers than the board has slots for."""
+        now = self._state.current.policy.workers
+        return lc.Resize(max(-WORKERS_MAX, min(delta, WORKERS_MAX - now)), ticket)
 
     def _reload(self, ticket: int, *, wait: bool = True) -> list[lc.Event]:
         if self._state.phase is lc.Phase.RUNNING:
@@ -271,7 +277,9 @@ class Master:
                 self._resources = self._around.renew(self._resources)
             except ReloadRefused as refused:
                 self._write(notes.Trouble(f"reload refused: {refused}"))
-                self._last_reload = LastReload(self._state.current.generation, ok=False, text=str(refused), at=time.time())
+                self._last_reload = LastReload(
+                    self._state.current.generation, ok=False, text=str(refused), at=time.time()
+                )
                 if ticket:
                     self._around.control.answer(ticket, Reply(ok=False, text=str(refused)))
                 return []
@@ -337,7 +345,7 @@ class Master:
             self._explain_at = now + EXPLAIN
             self._explain(now)
         if self._watchdog and self._watchdog_at is not None and self._watchdog_at <= now:
-            self._watchdog_at = now + self._watchdog / 2
+            self._watchdog_at = now + self._watchdog
             self._around.notifier.watchdog()
         return events
 

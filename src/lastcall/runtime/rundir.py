@@ -51,7 +51,7 @@ def bases() -> list[Path]:
     if session.startswith("/"):
         found.append(Path(session, "lastcall"))
     if uid != 0:
-        # What a unit with RuntimeDirectory=lastcall and User= was given, and a session that cron or su knows nothing of.
+        # What a unit with User= and RuntimeDirectory=lastcall was given; a session that cron and su do not know of.
         found += [path for path in (Path("/run/lastcall"), Path(f"/run/user/{uid}/lastcall")) if _is_own(path)]
     found += [Path(f"/tmp/lastcall-{uid}"), Path(f"/dev/shm/lastcall-{uid}")]  # noqa: S108 - checked when opened
     return list(dict.fromkeys(found))
@@ -80,7 +80,7 @@ def choose(name: str) -> Path:
 def file_name(name: str) -> str:
     """A name made fit for a file's: `http 127.0.0.1:8000` -> `http-127.0.0.1-8000`. Different names stay different."""
     short = re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")
-    plain = re.fullmatch(r"[a-z]+[ -](\[?[0-9A-Za-z.]+\]?|\[[0-9a-f:]+\])[:-][0-9]+", name)
+    plain = re.fullmatch(r"[a-z]+[ -][0-9A-Za-z.-]+[:-][0-9]+", name)
     if plain and len(short) <= NAME_MAX:
         return short
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
@@ -132,11 +132,6 @@ class RunDir:
         self = cls(path, fd, tuple(leftovers))
         self._clear()
         return self
-
-    def renew(self) -> None:
-        """Write the pid again: we have become another process (`--daemon`)."""
-        os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, b"%d\n" % os.getpid(), 0)
 
     def leave(self) -> None:
         """In a new worker: let go of the lock, which stays the master's. Nothing is removed."""

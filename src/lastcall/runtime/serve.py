@@ -36,29 +36,25 @@ class StartError(Exception):
 def serve(loaded: Loaded, again: Callable[[], Loaded]) -> int:
     """Run until stopped; returns the exit code: 0, 70 (the application), 78 (configuration or start)."""
     settings = loaded.settings
+    foreground = service.daemonize() if settings.daemon else None
     try:
-        daemon = service.daemonize() if settings.daemon else None
-    except OSError as error:
-        print(f"lastcall: cannot go to the background: {error}", file=sys.stderr)
-        return exits.CONFIG
-    try:
-        server = _Server(settings, again, daemon)
+        server = _Server(settings, again, foreground)
     except (StartError, OSError, service.ServiceError, rundir.RunDirError) as error:
-        print(f"lastcall: {error}", file=sys.stderr)
-        if daemon is not None:
-            daemon.failed(str(error), exits.CONFIG)
+        message = f"lastcall: {error}"
+        if foreground is None:
+            print(message, file=sys.stderr)
+        else:
+            foreground.failed(exits.CONFIG, message)
         return exits.CONFIG
-    for problem in loaded.warnings:
-        server.log.write(notes.Caution(f"configuration: {problem}"))
-    return server.run()
+    return server.run(loaded)
 
 
 class _Server:
     """What lives as long as the master: opened in order by the constructor, closed in reverse by `run`."""
 
-    def __init__(self, settings: Settings, again: Callable[[], Loaded], daemon: service.Daemon | None) -> None:
+    def __init__(self, settings: Settings, again: Callable[[], Loaded], foreground: service.Foreground | None) -> None:
         self._again = again
-        self._daemon = daemon
+        self._foreground = foreground
         self._settings = settings
         self.port = Posix(SIGNALS)
         service.limits(settings.rlimit_files, settings.rlimit_core)
@@ -71,7 +67,7 @@ class _Server:
         try:
             self._pid_file = service.PidFile(Path(settings.pid)) if settings.pid else None
             if self._pid_file is not None:
-                self._pid_file.write()
+                self._pid_file.claim()
             self.log = ErrorLog(settings.error_log, notes.Level[settings.log_level.upper()])
             resources = self._open(settings, None)
             board = Board(self._run_dir.path / BOARD, create=True)
@@ -79,7 +75,7 @@ class _Server:
         except BaseException:
             self._run_dir.close()
             raise
-        self._notifier = service.Notifier.from_environment()
+        self._notifier = service.Notifier.take()
         self._around = Surroundings(
             port=self.port, board=board, inbox=Inbox(), control=self._control, error_log=self.log, notifier=self._notifier,
             run_dir=str(self._run_dir.path), ready=self._ready, renew=self._renew, release=self._release,
@@ -88,7 +84,8 @@ class _Server:
         self._listeners = resources.listeners
         self._master = Master(self._around, resources)
 
-    def run(self) -> int:
+    def run(self, loaded: Loaded) -> int:
+        self._warn(loaded)
         self.log.write(notes.Running(os.getpid()))
         gc.collect()
         gc.freeze()  # a worker's collector then leaves the master's memory shared
@@ -100,17 +97,26 @@ class _Server:
         if self._pid_file is not None:
             self._pid_file.remove()
         self._run_dir.close()
-        if code and self._daemon is not None:
-            self._daemon.failed("", code)
+        if code and self._foreground is not None:
+            self._foreground.failed(code, f"lastcall: the start has failed, see {self._settings.error_log}")
         return code
 
+    def _warn(self, loaded: Loaded) -> None:
+        for problem in loaded.warnings:
+            self.log.write(notes.Caution(f"configuration: {problem}"))
+
     def _ready(self) -> None:
-        if self._daemon is not None:
-            self._daemon.ready(self.log.fileno())
+        if self._foreground is not None:
+            self._notifier.main_pid(os.getpid())
+            self._foreground.ready(None if self._settings.error_log == "-" else self.log.fileno())
 
     def _let_go(self) -> None:
         self.port.close()
         self._run_dir.leave()
+        if self._pid_file is not None:
+            self._pid_file.leave()
+        if self._foreground is not None:
+            self._foreground.leave()
 
     # --- Listeners, logs -----------------------------------------------------------------
 
@@ -148,9 +154,10 @@ class _Server:
             loaded = self._again()
             resources = self._open(loaded.settings, before)
         except ConfigErrors as errors:
-            raise ReloadRefused("\n".join(map(str, errors.problems))) from errors
+            raise ReloadRefused("\n".join(str(problem) for problem in errors.problems if problem.fatal)) from errors
         except StartError as error:
             raise ReloadRefused(str(error)) from error
+        self._warn(loaded)
         if loaded.settings.log_level != before.settings.log_level:
             self.log.level = notes.Level[loaded.settings.log_level.upper()]
         self._listeners = tuple(dict.fromkeys((*self._listeners, *resources.listeners)))

@@ -1,24 +1,420 @@
-"""Stand-in; being written."""
+"""Being a service: pid file, going to the background, privileges, limits, systemd, and PID 1.
+
+Mistakes of the operator come as ServiceError, whose text says what is wrong and what to do. What is said to the service
+manager is never worth a failure: the Notifier raises nothing.
+"""
+
 from __future__ import annotations
+
+import contextlib
+import errno
+import grp
 import os
+import pwd
+import resource
+import socket
+import stat
+import struct
+import sys
+import time
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
-class ServiceError(Exception): ...
-class Notifier:
-    @classmethod
-    def from_environment(cls) -> Notifier: return cls()
-    def interval(self) -> float | None: return None
-    def ready(self) -> None: ...
-    def stopping(self) -> None: ...
-    def reloading(self) -> None: ...
-    def watchdog(self) -> None: ...
+from typing import Final, NoReturn
+
+from lastcall.core import exits
+from lastcall.protocol import notify
+from lastcall.runtime import locks
+
+
+class ServiceError(Exception):
+    """The service cannot be set up as it was asked for; the text is one line for the operator."""
+
+
+# --- The pid file ------------------------------------------------------------
+
+CLAIM_TRIES: Final = 10
+"""How often the pid file may change hands while we claim it."""
+
+
 class PidFile:
-    def __init__(self, path: Path) -> None: self.path = path
-    def write(self) -> None: self.path.write_text(f"{os.getpid()}\n")
-    def remove(self) -> None: self.path.unlink(missing_ok=True)
-class Daemon:
-    def ready(self, fd: int) -> None: ...
-    def failed(self, text: str, code: int) -> None: ...
-def daemonize() -> Daemon: return Daemon()
-def limits(files: int | None, core: int | None) -> None: ...
-def drop_privileges(user: str, group: str, umask: int | None) -> None: ...
-def listen_fds() -> list[tuple[int, str]]: return []
+    """Digits and a newline, in place or not there at all; ours as long as we hold its lock.
+
+    A file whose lock nobody holds is stale, whatever process has its number today. A worker calls `leave()` first
+    thing after fork.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+
+    def claim(self) -> None:
+        """Write our pid. Raises ServiceError when another instance is alive, or it cannot be written."""
+        fresh = self.path.with_name(f".{self.path.name[:200]}.{os.getpid()}")
+        try:
+            self._fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            try:
+                os.fchmod(self._fd, 0o644)  # whatever the umask: other programs read it
+                os.write(self._fd, b"%d\n" % os.getpid())
+                locks.take(self._fd)
+                self._put_in_place(fresh)
+            except BaseException:
+                os.close(self._fd)
+                self._fd = -1
+                raise
+            finally:
+                fresh.unlink(missing_ok=True)
+        except OSError as error:
+            raise ServiceError(f"cannot write the pid file {self.path}: {error.strerror}") from error
+
+    def _put_in_place(self, fresh: Path) -> None:
+        for _ in range(CLAIM_TRIES):
+            with contextlib.suppress(FileExistsError):
+                os.link(fresh, self.path)
+                return
+            try:
+                old = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except FileNotFoundError:
+                continue
+            try:
+                if not stat.S_ISREG(os.fstat(old).st_mode):
+                    raise ServiceError(f"the pid file {self.path} is no ordinary file")
+                if not locks.take(old):
+                    raise ServiceError(f"already running as pid {locks.read_pid(old)} (pid file {self.path})")
+                if locks.same_file(old, self.path):
+                    fresh.replace(self.path)
+                    return
+            finally:
+                os.close(old)
+        raise ServiceError(f"the pid file {self.path} keeps changing hands")
+
+    def leave(self) -> None:
+        """In a new worker: let go of the lock, which stays the master's."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def remove(self) -> None:
+        """Remove the file if it is still ours."""
+        if self._fd < 0:
+            return
+        with contextlib.suppress(OSError):  # read-only by now, or gone with its directory: nothing is left to do
+            if locks.same_file(self._fd, self.path):
+                self.path.unlink(missing_ok=True)
+        self.leave()
+
+    def holder(self) -> int | None:
+        """The pid of the living instance that wrote the file; None where there is none. Raises ServiceError."""
+        try:
+            return locks.holder(self.path)
+        except OSError as error:
+            raise ServiceError(f"cannot read the pid file {self.path}: {error.strerror}") from error
+
+
+# --- The background ----------------------------------------------------------
+
+_OUTCOME: Final = struct.Struct("=iI")
+"""Exit code and length of the message that follows."""
+_MESSAGE_MAX: Final = 1 << 16
+
+
+class Foreground:
+    """The process that the operator started, seen from the daemon: it waits to hear how the start went."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def ready(self, output: int | None = None) -> None:
+        """The service is up: the foreground exits 0. From now on we print to `output`, or nowhere."""
+        redirect(output)
+        self._tell(exits.OK, "")
+
+    def failed(self, code: int, message: str) -> None:
+        """The start has failed: the foreground prints the message and exits with the code."""
+        self._tell(code, message)
+
+    def leave(self) -> None:
+        """In a new worker: the waiting is not for us."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _tell(self, code: int, message: str) -> None:
+        if self._fd < 0:
+            return
+        text = message.encode("utf-8", "backslashreplace")[:_MESSAGE_MAX]
+        with contextlib.suppress(BrokenPipeError):  # somebody was too impatient to wait
+            os.write(self._fd, _OUTCOME.pack(code, len(text)) + text)
+        self.leave()
+
+
+def daemonize() -> Foreground:
+    """Go to the background: returns in the daemon only. To be called before there are threads, locks or listeners.
+
+    The process that was started stays until the daemon has said `ready` or `failed`, or has died. The working
+    directory and the umask stay: both have settings of their own.
+    """
+    fill_standard()
+    theirs, ours = os.pipe2(os.O_CLOEXEC)
+    _flush()
+    if os.fork() != 0:
+        os.close(ours)
+        _wait_for_outcome(theirs)
+    os.close(theirs)
+    os.setsid()
+    if os.fork() != 0:
+        os._exit(0)  # so that the daemon leads no session, and no terminal can become its own
+    with _null() as null:
+        os.dup2(null, 0)
+    return Foreground(ours)
+
+
+def _wait_for_outcome(fd: int) -> NoReturn:
+    head = _read_exactly(fd, _OUTCOME.size)
+    if len(head) == _OUTCOME.size:
+        code, length = _OUTCOME.unpack(head)
+        message = _read_exactly(fd, length)
+    else:
+        code, message = exits.SOFTWARE, b"lastcall: the daemon died before it was ready; its error log may say why"
+    if message:
+        os.write(2, message.rstrip(b"\n") + b"\n")
+    os._exit(code)
+
+
+def _read_exactly(fd: int, count: int) -> bytes:
+    data = b""
+    while len(data) < count and (more := os.read(fd, count - len(data))):
+        data += more
+    return data
+
+
+def redirect(output: int | None) -> None:
+    """Have stdout and stderr lead to this file (the error log; again after it was reopened), or nowhere."""
+    _flush()
+    with _null() as null:
+        for standard in (1, 2):
+            os.dup2(null if output is None else output, standard)
+
+
+def fill_standard() -> None:
+    """Open on /dev/null whichever of stdin, stdout and stderr is closed, so that no socket or log becomes one of them."""
+    while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed before Python began
+            stream.flush()
+
+
+@contextlib.contextmanager
+def _null() -> Iterator[int]:
+    fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        if fd > 2:  # where 0 to 2 were closed it is one of them, and stays
+            os.close(fd)
+
+
+# --- Privileges --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom to become. `name` is "" for a number without an entry in the user database."""
+
+    uid: int
+    gid: int
+    name: str
+
+
+def identify(user: str, group: str) -> Identity:
+    """The identity of a user and a group, by name or number; "" is: as started, and the user's. Raises ServiceError."""
+    uid, gid, name = os.geteuid(), os.getegid(), ""
+    if user:
+        uid, gid, name = _find_user(user, group)
+    if group:
+        try:
+            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        except KeyError:
+            raise ServiceError(f"cannot get gid for group '{group}': there is no such group") from None
+    return Identity(uid, gid, name)
+
+
+def _find_user(user: str, group: str) -> tuple[int, int, str]:
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    except KeyError:
+        if not user.isdigit():
+            raise ServiceError(f"cannot get uid for user '{user}': there is no such user") from None
+        if not group:
+            raise ServiceError(f"user {user} has no entry in the user database: name a group, too") from None
+        return int(user), -1, ""
+    return entry.pw_uid, entry.pw_gid, entry.pw_name
+
+
+def drop_privileges(user: str, group: str, umask: int | None = None) -> str:
+    """Become this user for good, and see that there is no way back. A remark for the log, or "".
+
+    In a worker, after everything that needs root. Without being root, another identity than our own is not taken on,
+    and the remark says so, as php-fpm's does. Raises ServiceError.
+    """
+    if umask is not None:
+        os.umask(umask)
+    if not user and not group:
+        return ""
+    wanted = identify(user, group)
+    if os.geteuid() != 0:
+        if (wanted.uid, wanted.gid) == (os.geteuid(), os.getegid()):
+            return ""
+        which = "user" if user else "group"
+        return f"'{which}' directive is ignored when lastcall is not running as root"
+    try:
+        # Groups while we still may, the user last: after it nothing else could be changed.
+        if wanted.name:
+            os.initgroups(wanted.name, wanted.gid)
+        else:
+            os.setgroups([wanted.gid])
+        os.setresgid(wanted.gid, wanted.gid, wanted.gid)
+        os.setresuid(wanted.uid, wanted.uid, wanted.uid)
+    except OSError as error:
+        raise ServiceError(f"cannot become uid {wanted.uid} gid {wanted.gid}: {error.strerror}") from error
+    _verify(wanted)
+    return ""
+
+
+def _verify(wanted: Identity) -> None:
+    if os.getresuid() != (wanted.uid,) * 3 or os.getresgid() != (wanted.gid,) * 3:
+        raise ServiceError(f"became uid {os.getresuid()} gid {os.getresgid()} instead of {wanted.uid}, {wanted.gid}")
+    if wanted.uid == 0:
+        return
+    try:
+        os.setuid(0)
+    except PermissionError:
+        return
+    raise ServiceError(f"could become root again after becoming uid {wanted.uid}: is CAP_SETUID kept?")
+
+
+# --- Limits ------------------------------------------------------------------
+
+FILES_DEFAULT: Final = 1 << 16
+"""Up to which the limit on open files is raised by itself; containers allow a thousand million, and there are programs
+that close every descriptor they might have."""
+
+_UNLIMITED: Final = resource.RLIM_INFINITY
+
+
+def limits(rlimit_files: int | None, rlimit_core: int | None) -> None:
+    """Set the limits on open files and on the size of core dumps; -1 is unlimited. Raises ServiceError.
+
+    Without a number the soft limit on open files is raised towards the hard one.
+    """
+    if rlimit_files is None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = FILES_DEFAULT if hard == _UNLIMITED else min(hard, FILES_DEFAULT)
+        if soft != _UNLIMITED and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    else:
+        _limit(resource.RLIMIT_NOFILE, "rlimit_files", rlimit_files)
+    if rlimit_core is not None:
+        _limit(resource.RLIMIT_CORE, "rlimit_core", rlimit_core)
+
+
+def _limit(which: int, name: str, wanted: int) -> None:
+    _, hard = resource.getrlimit(which)
+    if which == resource.RLIMIT_NOFILE and wanted == _UNLIMITED:
+        wanted = int(Path("/proc/sys/fs/nr_open").read_text())  # the kernel takes no more, not even from root
+    above = hard != _UNLIMITED and (wanted == _UNLIMITED or wanted > hard)
+    try:
+        resource.setrlimit(which, (wanted, wanted if above else hard))
+    except (ValueError, PermissionError) as error:
+        most = "unlimited" if hard == _UNLIMITED else hard
+        value = "unlimited" if wanted == _UNLIMITED else wanted
+        raise ServiceError(f"{name} {value} cannot be set: the hard limit is {most} (see ulimit -H)") from error
+
+
+# --- systemd -----------------------------------------------------------------
+
+
+class Notifier:
+    """Tells the service manager how we are, where there is one. Never raises, never waits."""
+
+    def __init__(self, environ: Mapping[str, str], pid: int) -> None:
+        self._address = notify.address(environ.get("NOTIFY_SOCKET", ""))
+        usec, watched = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+        self._interval = notify.watchdog_interval(usec, watched, pid)
+
+    @classmethod
+    def take(cls, environ: MutableMapping[str, str] = os.environ) -> Notifier:
+        """A notifier from the environment, from which its variables are removed: they are not for workers."""
+        notifier = cls(environ, os.getpid())
+        for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+            environ.pop(name, None)
+        return notifier
+
+    def interval(self) -> float | None:
+        """Seconds after which to call `watchdog` again, half of what is allowed; None where nobody watches us."""
+        return None if self._interval is None else self._interval / 2
+
+    def ready(self, status: str = "") -> bool:
+        """The start or the reload is over. As the others: whether somebody was told."""
+        return self._send(notify.ready(status))
+
+    def reloading(self, status: str = "") -> bool:
+        return self._send(notify.reloading(time.monotonic_ns() // 1000, status))
+
+    def stopping(self, status: str = "") -> bool:
+        return self._send(notify.stopping(status))
+
+    def status(self, text: str) -> bool:
+        return self._send(notify.status(text))
+
+    def watchdog(self) -> bool:
+        return self._send(notify.watchdog())
+
+    def main_pid(self, pid: int) -> bool:
+        """For `--daemon` under Type=notify; the unit needs NotifyAccess=all."""
+        return self._send(notify.main_pid(pid))
+
+    def _send(self, message: bytes) -> bool:
+        if self._address is None or not message:
+            return False
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:
+                sock.sendto(message, self._address)
+        except OSError:
+            return False  # full, gone, or never there: nothing of ours depends on it
+        return True
+
+
+def listen_fds(environ: MutableMapping[str, str] = os.environ) -> list[tuple[int, str]]:
+    """The descriptors that were passed to us (sd_listen_fds(3)) and their names, in order.
+
+    They are made close-on-exec, and the variables are removed: they are not for workers. What is not open is left out.
+    """
+    names = notify.listen_names(
+        environ.get("LISTEN_FDS", ""), environ.get("LISTEN_FDNAMES", ""), environ.get("LISTEN_PID", ""), os.getpid()
+    )
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"):
+        environ.pop(name, None)
+    found: list[tuple[int, str]] = []
+    for fd, name in enumerate(names, start=3):
+        try:
+            os.set_inheritable(fd, False)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+        else:
+            found.append((fd, name))
+    return found
+
+
+# --- PID 1 -------------------------------------------------------------------
+
+
+def reaper_needed() -> bool:
+    """Whether orphans become ours to reap, and signals without a handler are ignored: in a container, as PID 1."""
+    return os.getpid() == 1

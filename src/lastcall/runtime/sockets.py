@@ -47,7 +47,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class SocketFile:
-    """Who may connect to a UNIX socket: mode, and owner and group by name ("" leaves them)."""
+    """Who may connect to a UNIX socket: mode, and owner and group by name or number ("" leaves them)."""
 
     mode: int
     owner: str = ""
@@ -102,9 +102,7 @@ def _unix(path: str, access: SocketFile) -> socket.socket:
         finally:
             os.umask(mask)
         if access.owner or access.group:
-            uid = pwd.getpwnam(access.owner).pw_uid if access.owner else -1
-            gid = grp.getgrnam(access.group).gr_gid if access.group else -1
-            os.chown(path, uid, gid)
+            os.chown(path, _uid(access.owner), _gid(access.group))
     except KeyError as error:
         sock.close()
         raise OSError(errno.EINVAL, f"no such user or group: {error.args[0]}") from error
@@ -112,6 +110,15 @@ def _unix(path: str, access: SocketFile) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _uid(owner: str) -> int:
+    """By name or number; -1 leaves it. Raises KeyError."""
+    return -1 if not owner else int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid
+
+
+def _gid(group: str) -> int:
+    return -1 if not group else int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
 
 
 def _remove_stale(path: str) -> None:

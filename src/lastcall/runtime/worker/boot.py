@@ -87,13 +87,15 @@ def _live(birth: Birth) -> int:
             os.close(fd)
     faulthandler.enable(birth.error_log.fileno())
     try:
-        service.drop_privileges(settings.user, settings.group, settings.umask)
+        remark = service.drop_privileges(settings.user, settings.group, settings.umask)
         if settings.chdir:
             os.chdir(settings.chdir)
         app = loading.load(settings.app, factory=settings.factory, app_dir=settings.app_dir)
     except (loading.LoadError, OSError, service.ServiceError) as error:
         _say(birth, Report.BOOT_FAILED, str(error))
         return exits.SOFTWARE
+    if remark and birth.serial == 1:
+        birth.error_log.write(notes.Caution(f"[pool {settings.pool}] {remark}"))
     worker = _build(birth, app)
     _take_signals(worker)
     gc.collect()

@@ -317,8 +317,10 @@ class Worker:
         if owed:
             connection.write(owed)
         if request is None:
-            if connection.ended or not codec.keep:
+            if connection.ended:
                 self.close(connection)
+            elif owed and not codec.keep and codec.idle:
+                self._linger(connection, now)  # refused by the codec itself: an unknown role, an abort
             else:
                 if not codec.idle and connection.deadline > now + self._header_timeout:
                     connection.deadline = now + self._header_timeout  # its first byte: the head is due
@@ -382,15 +384,19 @@ class Worker:
             if codec.idle and not connection.refused and self.settings.body != "stream":
                 self.close(connection)  # all that was sent has been read: nothing to reset
             else:
-                connection.half_close()
-                connection.deadline = now + LINGER
-                self.watch(connection, select.EPOLLIN)
+                self._linger(connection, now)
             return
         connection.deadline = now + self._keepalive_timeout
         if self.draining and self._depart(connection, now):
             return
         if not codec.idle:
             self._ready.append(connection)
+        self.watch(connection, select.EPOLLIN)
+
+    def _linger(self, connection: Connection, now: float) -> None:
+        """Close slowly: nothing more is sent, and what still comes is read and dropped."""
+        connection.half_close()
+        connection.deadline = now + LINGER
         self.watch(connection, select.EPOLLIN)
 
     def watch(self, connection: Connection, events: int) -> None:
