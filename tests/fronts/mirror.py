@@ -9,15 +9,18 @@ from wsgiref.validate import validator
 
 
 def mirror(environ: dict[str, object], start_response: Callable[..., object]) -> Iterable[bytes]:
-    """JSON of method, path, query, scheme, client, and the body; `/big/N` answers with N bytes, `/boom` raises."""
+    """JSON of method, path, query, scheme, client, and the body; `/big/N` answers with N bytes, `/boom` raises, `/torn` too, in its body."""
     path = str(environ["PATH_INFO"])
     if path == "/boom":
         raise RuntimeError("as asked")
+    if path == "/torn":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return torn()
     if path.startswith("/big/"):
         count = int(path.removeprefix("/big/"))
         start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(count))])
         return (b"x" * min(65536, count - at) for at in range(0, count, 65536))
-    body = cast(BinaryIO, environ["wsgi.input"]).read(int(str(environ.get("CONTENT_LENGTH") or 0)))
+    body = cast("BinaryIO", environ["wsgi.input"]).read(int(str(environ.get("CONTENT_LENGTH") or 0)))
     told = {
         "method": environ["REQUEST_METHOD"],
         "script": environ["SCRIPT_NAME"],
@@ -30,6 +33,12 @@ def mirror(environ: dict[str, object], start_response: Callable[..., object]) ->
     }
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(told).encode()]
+
+
+def torn() -> Iterable[bytes]:
+    """A body without a length that breaks off."""
+    yield b"the first half"
+    raise RuntimeError("as asked")
 
 
 app = validator(mirror)

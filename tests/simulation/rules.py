@@ -206,6 +206,12 @@ def a_trial_ends(step: Step) -> None:
     after = step.after
     if after.phase is lc.Phase.RUNNING and not after.proven and after.fallback is not None:
         assert len(after.failures) <= after.current.policy.failures_max, "tries for ever"
+    was = step.was()
+    failed = [was[e.serial] for e in step.events if isinstance(e, lc.BootFailed) and e.serial in was]
+    hopeless = any(w.stage is lc.Stage.BOOTING and w.generation == after.current.generation for w in failed)
+    if hopeless and after.phase is lc.Phase.RUNNING and not after.proven:
+        others = [w for w in after.workers if w.generation != after.current.generation]
+        assert all(w.stage is not lc.Stage.READY for w in others), "tries what cannot be, though another one serves"
 
 
 def what_serves_is_not_given_up(step: Step) -> None:

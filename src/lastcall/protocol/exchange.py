@@ -68,6 +68,9 @@ class Codec(Protocol):
     keep: bool
     """After `end()`: whether the connection may carry another request. False for ever once it is False."""
 
+    torn: bool
+    """After `end(complete=False)`: only a reset of the connection tells the peer that the response is not whole."""
+
     aborted: bool
     """The peer has told us that it no longer wants the answer (FCGI_ABORT_REQUEST)."""
 
@@ -112,8 +115,10 @@ class Codec(Protocol):
         """A whole small response to a request that will not be run. `keep` is False after it."""
 
     def unserved(self) -> bytes | None:
-        """Every byte received that belongs to no finished request, to be given to another codec in this one's place;
-        None once a request is under way. Before the head is complete the bytes are all still there."""
+        """Every byte received that belongs to no finished request, for another codec in this one's place.
+
+        None once a request is under way. Before the head is complete the bytes are all still there.
+        """
 
     @property
     def idle(self) -> bool:

@@ -112,13 +112,14 @@ class Connection:
     __slots__ = (
         "_buffer", "_closed", "_error", "_id", "_left", "_limits", "_max_conns", "_max_reqs", "_mute", "_owed",
         "_params", "_pieces", "_request", "_size", "_stage", "_trailing", "_wanted", "_warned", "_without_body",
-        "aborted", "keep",
+        "aborted", "keep", "torn",
     )  # fmt: skip
 
     def __init__(self, limits: Limits = _LIMITS, *, max_conns: int = 1, max_reqs: int = 1) -> None:
         """`max_conns` and `max_reqs` are what FCGI_GET_VALUES is told (4.1): hints to the front, not limits."""
         self.keep = True
         self.aborted = False
+        self.torn = False
         self._limits = limits
         self._max_conns = max_conns
         self._max_reqs = max_reqs
@@ -284,6 +285,7 @@ class Connection:
                 ending = HEADER.pack(VERSION, STDERR, number, 0, 0) + ending
         else:
             complete = False
+            self.torn = not left
             ending = _END.pack(VERSION, END_REQUEST, number, 8, 0, 0, REQUEST_COMPLETE) if left else b""
         # Whoever aborts a request wants its end, not the rest of its answer (5.4): no harm is done.
         self.keep = self.keep and (complete or self.aborted)

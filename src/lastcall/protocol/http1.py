@@ -159,12 +159,13 @@ class Connection:
 
     __slots__ = (
         "_announced", "_buffer", "_chunked_in", "_chunked_out", "_eof", "_left", "_limits", "_method", "_old",
-        "_scanned", "_stamp", "_swallow", "_under_way", "_written", "aborted", "keep",
+        "_scanned", "_stamp", "_swallow", "_under_way", "_written", "aborted", "keep", "torn",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, stamp: Stamp) -> None:
         self.keep = True
         self.aborted = False
+        self.torn = False
         self._limits = limits
         self._stamp = stamp
         self._buffer = b""
@@ -439,6 +440,7 @@ class Connection:
         short = self._announced is not None and self._written < self._announced and not self._swallow
         if short or not complete:
             self.keep = False
+            self.torn = self._announced is None and not self._chunked_out  # its end is the connection's
         self._under_way = False
         self._announced = None
         self._chunked_out = False

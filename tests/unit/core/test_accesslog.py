@@ -293,7 +293,7 @@ def test_the_time_follows_the_record_and_not_the_clock() -> None:
     assert [text[18:20] for text in seen] == ["01", "02", "02", "00"]
 
 
-def test_months_are_english_whatever_the_locale() -> None:
-    """An application may call setlocale."""
+def test_months_are_written_from_our_own_table() -> None:
+    """Not by strftime, whose months follow the locale, which an application may set."""
     form = accesslog.compile("%{%d %b %%b}t")
     assert form(record()) == "25 Jun %b"

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import stat
+import struct
 from typing import Final, Protocol
 
 from lastcall.gateway.wsgi import ClientGone
@@ -16,6 +17,8 @@ from lastcall.runtime.worker.outgoing import NoRoom, Outgoing
 
 DONT_WAIT: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 RECEIVE_BYTES: Final = 65536
+_RESET: Final = struct.pack("ii", 1, 0)
+"""struct linger (socket(7)): on, for 0 seconds."""
 LINGER: Final = 2.0
 """Seconds after a refusal in which what the client still sends is read and dropped: closing with unread bytes would reset
 the connection, and with it the answer on its way."""
@@ -183,6 +186,13 @@ class Connection:
         self.lingering = True
         try:
             self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def reset(self) -> None:
+        """Have `close` end the connection with RST: the one way to say that a response without a length is not whole."""
+        try:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         except OSError:
             pass
 

@@ -380,6 +380,10 @@ class Worker:
             connection.deadline = now + self._send_timeout
             self.watch(connection, select.EPOLLOUT)
             return
+        if codec.torn:
+            connection.reset()
+            self.close(connection)
+            return
         if not codec.keep or (connection.ended and codec.idle):
             if codec.idle and not connection.refused and self.settings.body != "stream":
                 self.close(connection)  # all that was sent has been read: nothing to reset

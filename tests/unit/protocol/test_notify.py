@@ -1,0 +1,74 @@
+"""The sd_notify messages, byte by byte."""
+
+from __future__ import annotations
+
+import pytest
+from lastcall.protocol import notify
+
+
+def test_messages_are_those_of_sd_notify() -> None:
+    """One assignment a line."""
+    assert notify.ready() == b"READY=1"
+    assert notify.ready("4 workers") == b"READY=1\nSTATUS=4 workers"
+    assert notify.reloading(123) == b"RELOADING=1\nMONOTONIC_USEC=123"
+    assert notify.stopping("draining") == b"STOPPING=1\nSTATUS=draining"
+    assert notify.status("2 busy") == b"STATUS=2 busy"
+    assert notify.watchdog() == b"WATCHDOG=1"
+    assert notify.main_pid(7) == b"MAINPID=7"
+
+
+def test_a_status_cannot_bring_another_assignment() -> None:
+    """A line break in it becomes a blank; it is bounded; half a surrogate pair does no harm."""
+    assert notify.status("a\nMAINPID=1\n") == b"STATUS=a MAINPID=1"
+    assert len(notify.status("x" * 9999)) == notify.STATUS_MAX + len("STATUS=")
+    assert notify.status("\udc80") == b"STATUS=\\udc80"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("/run/n", "/run/n"), ("@n", "\0n"), ("", None), ("@", None), ("/", None), ("n", None), ("vsock:2:1", None)],
+)
+def test_an_address_is_a_path_or_an_abstract_name(text: str, address: str | None) -> None:
+    """Anything else is nobody's."""
+    assert notify.address(text) == address
+
+
+@pytest.mark.parametrize(
+    ("usec", "watched", "interval"),
+    [
+        ("30000000", "", 30.0),
+        ("30000000", "7", 30.0),
+        ("30000000", "8", None),
+        ("", "", None),
+        ("0", "7", None),
+        ("-1", "7", None),
+        ("x", "7", None),
+        ("9" * 40, "7", None),
+    ],
+)
+def test_the_watchdog_is_for_whom_it_names(usec: str, watched: str, interval: float | None) -> None:
+    """WATCHDOG_PID says for whom; a number that is none is no watchdog."""
+    assert notify.watchdog_interval(usec, watched, 7) == interval
+
+
+@pytest.mark.parametrize(
+    ("count", "names", "wanted", "found"),
+    [
+        ("2", "http:fcgi", "7", ["http", "fcgi"]),
+        ("3", "http:", "7", ["http", "unknown", "unknown"]),
+        ("1", "", "7", ["unknown"]),
+        ("2", "http:fcgi", "8", []),
+        ("2", "http:fcgi", "", []),
+        ("", "", "7", []),
+        ("-1", "", "7", []),
+        ("many", "", "7", []),
+    ],
+)
+def test_passed_sockets_are_counted_and_named(count: str, names: str, wanted: str, found: list[str]) -> None:
+    """LISTEN_PID says for whom they are."""
+    assert notify.listen_names(count, names, wanted, 7) == found
+
+
+def test_no_number_of_sockets_is_believed_that_nobody_can_have() -> None:
+    """A wrong variable must not make a thousand million names."""
+    assert len(notify.listen_names("999999999", "", "7", 7)) == notify.LISTEN_MAX
