@@ -204,11 +204,12 @@ def tickets_are_answered_once(step: Step) -> None:
 def a_trial_ends(step: Step) -> None:
     """A release that fails too often is not tried for ever while there is one to go back to."""
     after = step.after
+    current = [w.pid for w in step.before.workers if w.generation == after.current.generation]
     if after.phase is lc.Phase.RUNNING and not after.proven and after.fallback is not None:
         assert len(after.failures) <= after.current.policy.failures_max, "tries for ever"
-    was = step.was()
-    failed = [was[e.serial] for e in step.events if isinstance(e, lc.BootFailed) and e.serial in was]
-    hopeless = any(w.stage is lc.Stage.BOOTING and w.generation == after.current.generation for w in failed)
+    hopeless = any(
+        isinstance(note, notes.BootFailed) and note.why == after.why and note.pid in current for note in step.notes()
+    )
     if hopeless and after.phase is lc.Phase.RUNNING and not after.proven:
         others = [w for w in after.workers if w.generation != after.current.generation]
         assert all(w.stage is not lc.Stage.READY for w in others), "tries what cannot be, though another one serves"

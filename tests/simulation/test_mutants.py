@@ -97,7 +97,7 @@ BUGS = {
         "    return _judge(replace(master, failures=failures, why=why, outlook=outlook), now)",
     ),
     "a release that was overtaken is worth nothing, though it serves": (
-        "fallback=master.fallback or master.current",
+        "fallback=_to_go_back_to(master)",
         "fallback=master.fallback",
     ),
     "gives up though a worker serves": (

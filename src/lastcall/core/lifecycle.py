@@ -477,7 +477,7 @@ def _reload(master: Master, event: Reload, now: float) -> Master:
         replace(
             master,
             current=Release(generation, event.policy),
-            fallback=master.fallback or master.current,
+            fallback=_to_go_back_to(master),
             generation=generation,
             generations=(*master.generations, generation),
             untried=True,
@@ -488,6 +488,14 @@ def _reload(master: Master, event: Reload, now: float) -> Master:
         ),
         Write(notes.Reloading(generation)),
     )
+
+
+def _to_go_back_to(master: Master) -> Release:
+    """The release that has served at full strength; until there is one, the newest that serves, see `_doubt`."""
+    serves = any(worker.stage is Stage.READY for worker in _new(master))
+    if master.fallback is None or (serves and not master.announced):
+        return master.current
+    return master.fallback
 
 
 def _resize(master: Master, event: Resize) -> Master:

@@ -15,6 +15,8 @@ TEXT_MAX: Final = 32768
 class Word(enum.Enum):
     """Master to worker."""
 
+    SERVE = b"S"
+    """The answer to READY: take requests from now on. Until then a worker has none, and may be killed."""
     DRAIN = b"D"
     """Take nothing new, finish what has begun, exit."""
     TRACE = b"T"

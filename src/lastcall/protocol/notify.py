@@ -11,10 +11,6 @@ STATUS_MAX: Final = 512
 """Characters of a status: one line of `systemctl status`."""
 
 
-LISTEN_MAX: Final = 1024
-"""Sockets that we take: what a descriptor table has by default."""
-
-
 def ready(status: str = "") -> bytes:
     """The start, or the reload, has ended well."""
     return _message("READY=1", *_status(status))
@@ -62,18 +58,6 @@ def watchdog_interval(usec: str, watched_pid: str, own_pid: int) -> float | None
     if not _is_number(usec) or int(usec) == 0:
         return None
     return int(usec) / 1e6
-
-
-def listen_names(count: str, names: str, wanted_pid: str, own_pid: int) -> list[str]:
-    """The names of the sockets that were passed to us, in order (sd_listen_fds(3)); `unknown` for one without.
-
-    From LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID. Empty where they are for somebody else.
-    """
-    if wanted_pid != str(own_pid) or not _is_number(count):
-        return []
-    given = names.split(":") if names else []
-    total = min(int(count), LISTEN_MAX)
-    return [given[index] if index < len(given) and given[index] else "unknown" for index in range(total)]
 
 
 def _is_number(text: str) -> bool:

@@ -71,6 +71,8 @@ class Link:
     born: float
     pid: int = 0
     output: tuple[OutputReader, ...] = ()
+    serving: bool = False
+    """It has been told to serve."""
     reported: float = 0.0
     """When its request in flight was last found overdue: the time at which that request had begun."""
 
@@ -150,8 +152,12 @@ class Master:
                 events = self._gather()
 
     def _follow(self, before: lc.Master) -> None:
-        """Tell the outside what has changed."""
+        """Tell the outside, and the workers that have become ready, what has changed."""
         state = self._state
+        for worker in state.workers:
+            if worker.stage is lc.Stage.READY and not self._links[worker.serial].serving:
+                self._links[worker.serial].serving = True
+                self._tell(self._links[worker.serial], Word.SERVE)
         if state.phase is lc.Phase.STOPPING and before.phase is lc.Phase.RUNNING:
             self._around.board.stopping = True
             self._around.notifier.stopping()

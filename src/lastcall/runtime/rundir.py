@@ -110,17 +110,19 @@ def holder(path: Path) -> int | None:
 class RunDir:
     """The directory of this instance, locked. A worker calls `leave()` first thing after fork."""
 
-    def __init__(self, path: Path, fd: int, leftovers: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, fd: int, leftovers: tuple[str, ...], *, keep: bool) -> None:
         self.path = path
         self.fd = fd
         """Of the lock. The lock lasts until every copy of this descriptor is closed."""
         self._leftovers = leftovers
+        self._keep = keep
 
     @classmethod
-    def open(cls, path: Path, leftovers: Iterable[str] = ()) -> RunDir:
+    def open(cls, path: Path, leftovers: Iterable[str] = (), *, keep: bool = False) -> RunDir:
         """Make it if need be, lock it, and remove from it the `leftovers` (names) of an instance that has died.
 
-        Raises RunDirError when another instance uses it, or it cannot be trusted.
+        `keep` a directory that the operator has named: it may have been given to us with care. Raises RunDirError when
+        another instance uses it, or it cannot be trusted.
         """
         try:
             _make_private(path)
@@ -129,7 +131,7 @@ class RunDir:
             os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         except OSError as error:
             raise RunDirError(f"{path}: {error.strerror}, name another one with --run-dir") from error
-        self = cls(path, fd, tuple(leftovers))
+        self = cls(path, fd, tuple(leftovers), keep=keep)
         self._clear()
         return self
 
@@ -138,12 +140,13 @@ class RunDir:
         os.close(self.fd)
 
     def close(self) -> None:
-        """Remove what is ours, and the directory if that leaves it empty; then unlock."""
+        """Remove what is ours, and the directory unless it is to be kept or not empty; then unlock."""
         self._clear()
         if locks.same_file(self.fd, self.path / LOCK):
             (self.path / LOCK).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.path.rmdir()  # the cut list, and whatever else has to outlive us, keeps it
+        if not self._keep:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()  # not empty: the cut list, and whatever else has to outlive us
         os.close(self.fd)
 
     def _clear(self) -> None:
@@ -160,7 +163,8 @@ def _lock(directory: Path) -> int:
         if not locks.take(fd):
             pid = locks.read_pid(fd)
             os.close(fd)
-            raise RunDirError(f"another lastcall, pid {pid}, uses the run directory {directory}")
+            text = f"another lastcall, pid {pid}, uses {directory} (--run-dir gives this one a directory of its own)"
+            raise RunDirError(text)
         if locks.same_file(fd, path):
             return fd
         os.close(fd)  # its owner has removed it between our open and our lock: begin anew

@@ -6,10 +6,13 @@ anything in it is touched; listeners are open before the first worker; privilege
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +26,6 @@ from lastcall.runtime.logs import AccessLog, ErrorLog
 from lastcall.runtime.master import SIGNALS, Master, ReloadRefused, Resources, Surroundings
 from lastcall.runtime.posix import Posix
 from lastcall.runtime.sockets import Listener, ListenError
-
 
 BOARD: Final = "board"
 """The board's file in the run directory."""
@@ -49,6 +51,17 @@ def serve(loaded: Loaded, again: Callable[[], Loaded]) -> int:
     return server.run(loaded)
 
 
+class _Log(ErrorLog):
+    """Remembers why the start was given up."""
+
+    given_up = ""
+
+    def write(self, note: notes.Note) -> None:
+        if isinstance(note, notes.GivingUp):
+            self.given_up = note.why
+        super().write(note)
+
+
 class _Server:
     """What lives as long as the master: opened in order by the constructor, closed in reverse by `run`."""
 
@@ -56,6 +69,7 @@ class _Server:
         self._again = again
         self._foreground = foreground
         self._settings = settings
+        self._warned: set[str] = set()
         self.port = Posix(SIGNALS)
         service.limits(settings.rlimit_files, settings.rlimit_core)
         if settings.chdir:
@@ -63,26 +77,39 @@ class _Server:
         if settings.umask is not None:
             os.umask(settings.umask)
         directory = Path(settings.run_dir) if settings.run_dir else _default_run_dir(settings)
-        self._run_dir = rundir.RunDir.open(directory, leftovers=(control.NAME, BOARD))
+        self._run_dir = rundir.RunDir.open(directory, (control.NAME, BOARD), keep=bool(settings.run_dir))
+        self._pid_file = service.PidFile(Path(settings.pid)) if settings.pid else None
         try:
-            self._pid_file = service.PidFile(Path(settings.pid)) if settings.pid else None
             if self._pid_file is not None:
                 self._pid_file.claim()
-            self.log = ErrorLog(settings.error_log, notes.Level[settings.log_level.upper()])
+            self.log = self._open_log()
             resources = self._open(settings, None)
             board = Board(self._run_dir.path / BOARD, create=True)
-            self._control = control.ControlServer(self._run_dir.path)
+            self._control = _control(self._run_dir.path)
         except BaseException:
+            if self._pid_file is not None:
+                self._pid_file.remove()
             self._run_dir.close()
             raise
         self._notifier = service.Notifier.take()
         self._around = Surroundings(
-            port=self.port, board=board, inbox=Inbox(), control=self._control, error_log=self.log, notifier=self._notifier,
-            run_dir=str(self._run_dir.path), ready=self._ready, renew=self._renew, release=self._release,
-            let_go=self._let_go,
+            port=self.port, board=board, inbox=Inbox(), control=self._control, error_log=self.log,
+            notifier=self._notifier, run_dir=str(self._run_dir.path), ready=self._ready, renew=self._renew,
+            release=self._release, let_go=self._let_go,
         )  # fmt: skip
         self._listeners = resources.listeners
         self._master = Master(self._around, resources)
+
+    def _open_log(self) -> _Log:
+        """In a daemon stdout and stderr are the log as well, or nothing: whose terminal that was is not ours to hold."""
+        path, level = self._settings.error_log, notes.Level[self._settings.log_level.upper()]
+        if self._foreground is None:
+            return _Log(path, level)
+        if path == "-":
+            service.redirect(None)
+        log = _Log(path, level)
+        service.redirect(log.fileno())
+        return log
 
     def run(self, loaded: Loaded) -> int:
         self._warn(loaded)
@@ -97,18 +124,31 @@ class _Server:
         if self._pid_file is not None:
             self._pid_file.remove()
         self._run_dir.close()
-        if code and self._foreground is not None:
-            self._foreground.failed(code, f"lastcall: the start has failed, see {self._settings.error_log}")
+        if code:
+            self._tell_why(code)
         return code
 
+    def _tell_why(self, code: int) -> None:
+        """Whoever has started us hears why there is nothing; before, only the log did."""
+        message = (
+            f"lastcall: {self.log.given_up or 'the start has failed'}\n(the error log is {self._settings.error_log})"
+        )
+        if self._foreground is not None:
+            self._foreground.failed(code, message)
+        elif self._settings.error_log != "-":
+            print(message, file=sys.stderr)
+
     def _warn(self, loaded: Loaded) -> None:
-        for problem in loaded.warnings:
-            self.log.write(notes.Caution(f"configuration: {problem}"))
+        """Say what is doubtful in the configuration; at a reload, only what is so for the first time."""
+        for text in map(str, loaded.warnings):
+            if text not in self._warned:
+                self._warned.add(text)
+                self.log.write(notes.Caution(f"configuration: {text}"))
 
     def _ready(self) -> None:
         if self._foreground is not None:
             self._notifier.main_pid(os.getpid())
-            self._foreground.ready(None if self._settings.error_log == "-" else self.log.fileno())
+            self._foreground.ready()
 
     def _let_go(self) -> None:
         self.port.close()
@@ -185,9 +225,21 @@ def _default_run_dir(settings: Settings) -> Path:
     return rundir.choose(f"{protocol}-{address}")
 
 
+def _control(directory: Path) -> control.ControlServer:
+    """The control socket, for our own user only: whatever the umask, and whoever may enter the directory."""
+    mask = os.umask(0o077)
+    try:
+        return control.ControlServer(directory)
+    finally:
+        os.umask(mask)
+
+
 def _with_tmp_dir(settings: Settings, run_dir: Path) -> Settings:
+    """A worker that becomes another user may not enter the run directory: it spools where everybody may."""
     if settings.tmp_dir:
         return settings
-    from dataclasses import replace  # noqa: PLC0415
-
-    return replace(settings, tmp_dir=str(run_dir))
+    place = str(run_dir)
+    if settings.user:
+        with contextlib.suppress(FileNotFoundError):  # a read-only root without /tmp: small bodies need none
+            place = tempfile.gettempdir()
+    return replace(settings, tmp_dir=place)

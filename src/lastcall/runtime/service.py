@@ -1,4 +1,4 @@
-"""Being a service: pid file, going to the background, privileges, limits, systemd, and PID 1.
+"""Being a service: pid file, going to the background, privileges, limits, and the service manager.
 
 Mistakes of the operator come as ServiceError, whose text says what is wrong and what to do. What is said to the service
 manager is never worth a failure: the Notifier raises nothing.
@@ -7,7 +7,6 @@ manager is never worth a failure: the Notifier raises nothing.
 from __future__ import annotations
 
 import contextlib
-import errno
 import grp
 import os
 import pwd
@@ -103,13 +102,6 @@ class PidFile:
                 self.path.unlink(missing_ok=True)
         self.leave()
 
-    def holder(self) -> int | None:
-        """The pid of the living instance that wrote the file; None where there is none. Raises ServiceError."""
-        try:
-            return locks.holder(self.path)
-        except OSError as error:
-            raise ServiceError(f"cannot read the pid file {self.path}: {error.strerror}") from error
-
 
 # --- The background ----------------------------------------------------------
 
@@ -124,9 +116,8 @@ class Foreground:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def ready(self, output: int | None = None) -> None:
-        """The service is up: the foreground exits 0. From now on we print to `output`, or nowhere."""
-        redirect(output)
+    def ready(self) -> None:
+        """The service is up: the foreground exits 0."""
         self._tell(exits.OK, "")
 
     def failed(self, code: int, message: str) -> None:
@@ -189,7 +180,10 @@ def _read_exactly(fd: int, count: int) -> bytes:
 
 
 def redirect(output: int | None) -> None:
-    """Have stdout and stderr lead to this file (the error log; again after it was reopened), or nowhere."""
+    """Have stdout and stderr lead to this file (the error log; again after it was reopened), or nowhere.
+
+    Before the first worker is forked: whoever reads what the foreground prints waits for the last holder of that pipe.
+    """
     _flush()
     with _null() as null:
         for standard in (1, 2):
@@ -256,22 +250,21 @@ def _find_user(user: str, group: str) -> tuple[int, int, str]:
     return entry.pw_uid, entry.pw_gid, entry.pw_name
 
 
-def drop_privileges(user: str, group: str, umask: int | None = None) -> str:
-    """Become this user for good, and see that there is no way back. A remark for the log, or "".
+def drop_privileges(user: str, group: str, umask: int | None = None) -> None:
+    """Become this user for good, and see that there is no way back; USER, LOGNAME and HOME become the user's, too.
 
-    In a worker, after everything that needs root. Without being root, another identity than our own is not taken on,
-    and the remark says so, as php-fpm's does. Raises ServiceError.
+    In a worker, after everything that needs root. Raises ServiceError; also for another identity than our own when we
+    are not root (php-fpm goes on as who it is: the application then writes files that the next start cannot read).
     """
     if umask is not None:
         os.umask(umask)
     if not user and not group:
-        return ""
+        return
     wanted = identify(user, group)
     if os.geteuid() != 0:
-        if (wanted.uid, wanted.gid) == (os.geteuid(), os.getegid()):
-            return ""
-        which = "user" if user else "group"
-        return f"'{which}' directive is ignored when lastcall is not running as root"
+        if (wanted.uid, wanted.gid) != (os.geteuid(), os.getegid()):
+            raise ServiceError(f"only root can run workers as {user or 'another user'}, group {group or wanted.gid}")
+        return
     try:
         # Groups while we still may, the user last: after it nothing else could be changed.
         if wanted.name:
@@ -283,7 +276,16 @@ def drop_privileges(user: str, group: str, umask: int | None = None) -> str:
     except OSError as error:
         raise ServiceError(f"cannot become uid {wanted.uid} gid {wanted.gid}: {error.strerror}") from error
     _verify(wanted)
-    return ""
+    if user:
+        _call_ourselves(wanted)
+
+
+def _call_ourselves(identity: Identity) -> None:
+    """In the environment. A number without an entry has no name and no home, and must not keep root's."""
+    for name in ("USER", "LOGNAME", "HOME"):
+        os.environ.pop(name, None)
+    if identity.name:
+        os.environ.update(USER=identity.name, LOGNAME=identity.name, HOME=pwd.getpwnam(identity.name).pw_dir)
 
 
 def _verify(wanted: Identity) -> None:
@@ -388,33 +390,3 @@ class Notifier:
         except OSError:
             return False  # full, gone, or never there: nothing of ours depends on it
         return True
-
-
-def listen_fds(environ: MutableMapping[str, str] = os.environ) -> list[tuple[int, str]]:
-    """The descriptors that were passed to us (sd_listen_fds(3)) and their names, in order.
-
-    They are made close-on-exec, and the variables are removed: they are not for workers. What is not open is left out.
-    """
-    names = notify.listen_names(
-        environ.get("LISTEN_FDS", ""), environ.get("LISTEN_FDNAMES", ""), environ.get("LISTEN_PID", ""), os.getpid()
-    )
-    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"):
-        environ.pop(name, None)
-    found: list[tuple[int, str]] = []
-    for fd, name in enumerate(names, start=3):
-        try:
-            os.set_inheritable(fd, False)
-        except OSError as error:
-            if error.errno != errno.EBADF:
-                raise
-        else:
-            found.append((fd, name))
-    return found
-
-
-# --- PID 1 -------------------------------------------------------------------
-
-
-def reaper_needed() -> bool:
-    """Whether orphans become ours to reap, and signals without a handler are ignored: in a container, as PID 1."""
-    return os.getpid() == 1

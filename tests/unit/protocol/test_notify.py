@@ -49,26 +49,3 @@ def test_an_address_is_a_path_or_an_abstract_name(text: str, address: str | None
 def test_the_watchdog_is_for_whom_it_names(usec: str, watched: str, interval: float | None) -> None:
     """WATCHDOG_PID says for whom; a number that is none is no watchdog."""
     assert notify.watchdog_interval(usec, watched, 7) == interval
-
-
-@pytest.mark.parametrize(
-    ("count", "names", "wanted", "found"),
-    [
-        ("2", "http:fcgi", "7", ["http", "fcgi"]),
-        ("3", "http:", "7", ["http", "unknown", "unknown"]),
-        ("1", "", "7", ["unknown"]),
-        ("2", "http:fcgi", "8", []),
-        ("2", "http:fcgi", "", []),
-        ("", "", "7", []),
-        ("-1", "", "7", []),
-        ("many", "", "7", []),
-    ],
-)
-def test_passed_sockets_are_counted_and_named(count: str, names: str, wanted: str, found: list[str]) -> None:
-    """LISTEN_PID says for whom they are."""
-    assert notify.listen_names(count, names, wanted, 7) == found
-
-
-def test_no_number_of_sockets_is_believed_that_nobody_can_have() -> None:
-    """A wrong variable must not make a thousand million names."""
-    assert len(notify.listen_names("999999999", "", "7", 7)) == notify.LISTEN_MAX

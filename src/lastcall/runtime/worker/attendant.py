@@ -15,12 +15,12 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 import lastcall
 from lastcall.core import notes
 from lastcall.protocol.link import Report, Word, unpack_word
-from lastcall.runtime.worker.worker import Worker
+from lastcall.runtime.worker.worker import Place, Worker
 
 PACKET_MAX: Final = 65536
 _RIGHTS_MAX: Final = 2
@@ -56,19 +56,13 @@ class Attendant(threading.Thread):
                 nap = self._relay()
 
     def _hear(self) -> bool:
+        worker = self._worker
         try:
-            packet, fds, _, _ = socket.recv_fds(self._link, PACKET_MAX, _RIGHTS_MAX, socket.MSG_DONTWAIT)
+            word, fds = hear(self._link, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return True
-        except OSError:
-            packet, fds = b"", []
-        worker = self._worker
-        if not packet:
-            worker.draining = True
-            worker.nudge()
-            return False
-        match unpack_word(packet):
-            case Word.DRAIN:
+        match word:
+            case Word.DRAIN | None:
                 worker.draining = True
                 worker.nudge()
             case Word.TRACE:
@@ -76,13 +70,28 @@ class Attendant(threading.Thread):
                     worker.note(note)
                 worker.place.say(Report.TRACED, "")
             case Word.LOGS:
-                _take_logs(worker, fds)
-        return True
+                take_logs(worker.place, fds)
+            case Word.SERVE:
+                pass  # it does
+            case _:
+                assert_never(word)
+        return word is not None
 
 
-def _take_logs(worker: Worker, fds: list[int]) -> None:
-    logs = (worker.place.error_log, worker.place.access_log)
-    for log, fd in zip(logs, fds, strict=False):
+def hear(link: socket.socket, flags: int = 0) -> tuple[Word | None, list[int]]:
+    """The master's next word, and descriptors that came with it; None when the master is gone."""
+    try:
+        packet, fds, _, _ = socket.recv_fds(link, PACKET_MAX, _RIGHTS_MAX, flags)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return None, []
+    return (unpack_word(packet) if packet else None), fds
+
+
+def take_logs(place: Place, fds: list[int]) -> None:
+    """Write into these files from now on: the error log, then the access log."""
+    for log, fd in zip((place.error_log, place.access_log), fds, strict=False):
         if log is not None:
             log.replace(fd)
         else:

@@ -15,18 +15,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final, NoReturn, assert_never
 
 from lastcall.core import exits, notes
 from lastcall.core.settings import Settings
 from lastcall.gateway import loading
 from lastcall.gateway.wsgi import Application, explain
-from lastcall.protocol.link import Report, pack
+from lastcall.protocol.link import Report, Word, pack
 from lastcall.runtime import service
 from lastcall.runtime.board import Board
 from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.logs import AccessLog, ErrorLog
 from lastcall.runtime.sockets import Listener
+from lastcall.runtime.worker.attendant import hear, take_logs
 from lastcall.runtime.worker.worker import Place, Worker
 
 DRAIN_SIGNALS: Final = (signal.SIGTERM, signal.SIGQUIT)
@@ -87,24 +88,40 @@ def _live(birth: Birth) -> int:
             os.close(fd)
     faulthandler.enable(birth.error_log.fileno())
     try:
-        remark = service.drop_privileges(settings.user, settings.group, settings.umask)
+        service.drop_privileges(settings.user, settings.group, settings.umask)
         if settings.chdir:
             os.chdir(settings.chdir)
         app = loading.load(settings.app, factory=settings.factory, app_dir=settings.app_dir)
     except (loading.LoadError, OSError, service.ServiceError) as error:
         _say(birth, Report.BOOT_FAILED, str(error))
         return exits.SOFTWARE
-    if remark and birth.serial == 1:
-        birth.error_log.write(notes.Caution(f"[pool {settings.pool}] {remark}"))
     worker = _build(birth, app)
     _take_signals(worker)
     gc.collect()
     gc.freeze()  # what is there now stays: the collector need not look at it again
     _say(birth, Report.READY, "")
-    worker.run()
+    if _may_serve(birth.link, worker):
+        worker.run()
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what Python does at exit: wait for the app's own threads
     atexit._run_exitfuncs()  # noqa: SLF001 - as above
     return exits.OK
+
+
+def _may_serve(link: socket.socket, worker: Worker) -> bool:
+    """Wait for the master's word. Only then are there requests: before it, whoever is not needed may just be killed."""
+    while True:
+        word, fds = hear(link)
+        match word:
+            case Word.SERVE:
+                return True
+            case Word.LOGS:
+                take_logs(worker.place, fds)
+            case Word.TRACE:
+                worker.place.say(Report.TRACED, "")
+            case Word.DRAIN | None:
+                return False
+            case _:
+                assert_never(word)
 
 
 def _build(birth: Birth, app: Application) -> Worker:
