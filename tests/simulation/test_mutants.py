@@ -10,7 +10,7 @@ import pytest
 from lastcall.core import lifecycle
 from simulation.sim import Machine, simulate
 
-SEEDS = 4000
+SEEDS = 1000
 """Every bug must be found within this many lives. Most are found within ten."""
 
 SOURCE = Path(lifecycle.__file__).read_text()
@@ -61,11 +61,11 @@ BUGS = {
         "",
     ),
     "the oldest retire though the youngest do not serve yet": (
-        "key=lambda w: (w.stage, not w.spent, -w.serial)",
+        "key=lambda w: (w.stage, not w.spent, w.serial if w.spent else -w.serial)",
         "key=lambda w: w.serial",
     ),
     "the successor retires instead of the spent one": (
-        "key=lambda w: (w.stage, not w.spent, -w.serial)",
+        "key=lambda w: (w.stage, not w.spent, w.serial if w.spent else -w.serial)",
         "key=lambda w: (w.stage, -w.serial)",
     ),
     "a spent worker retires before its successor is ready": (
@@ -97,8 +97,8 @@ BUGS = {
         "    return _judge(replace(master, failures=failures, why=why, outlook=outlook), now)",
     ),
     "a release that was overtaken is worth nothing, though it serves": (
-        "fallback=_to_go_back_to(master)",
-        "fallback=master.fallback",
+        "overtaken=_overtaken(master)",
+        "overtaken=()",
     ),
     "gives up though a worker serves": (
         "        if not any(worker.stage is Stage.READY for worker in master.workers):\n            return _give_up",
@@ -137,7 +137,7 @@ BUGS = {
         "held = [master.current.generation]",
     ),
     "the unkillable pile up": (
-        "processes = min(max(limit, policy.workers - in_service), limit + draining)",
+        "processes = min(max(limit, policy.workers - in_service), limit + draining, SLOTS - len(master.workers))",
         "processes = max(limit, policy.workers - in_service)",
     ),
     "says that it boots no more, and is believed to be ready": (

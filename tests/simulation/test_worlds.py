@@ -204,6 +204,7 @@ def key(node: Node) -> Hashable:
         (master.phase, master.hurry, master.exit_code, master.untried, master.announced, master.forks_failed),
         (rank[master.current.generation], master.current.policy.workers),
         None if fallback is None else (rank[fallback.generation], fallback.policy.workers),
+        tuple((rank[release.generation], release.policy.workers) for release in master.overtaken),
         tuple(
             (
                 (rank[w.generation], w.stage, bool(w.spent)),

@@ -111,7 +111,7 @@ def test_every_mistake_is_told_on_stderr(file: Path, tmp_path: Path, command: st
     assert [line for line in result.stderr.splitlines() if not line.startswith("warning: ")] == [
         f"{file}:1: workrs: there is no such setting (did you mean workers?)",
         f"{file}:2: workers: the text 'two' stands where a number is expected (write workers = 2)",
-        "environment: LASTCALL_THREADS: 0 is too small (write 1 to 4096)",
+        "environment: LASTCALL_THREADS: 0 is too small (write 1 to 64)",
         f"{file}:3: pid: {tmp_path}/none does not exist (name a directory that exists)",
     ]
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from lastcall.core import exits, notes
+from lastcall.core.slot import SLOTS, WORKERS_MAX
 
 # --- Vocabulary --------------------------------------------------------------
 
@@ -135,6 +136,8 @@ class Master:
     current: Release
     fallback: Release | None = None
     """What a failed reload goes back to: the last release that served at full strength."""
+    overtaken: tuple[Release, ...] = ()
+    """Until one has: those that were overtaken and serve. The newest of them is the fallback."""
     phase: Phase = Phase.RUNNING
     hurry: bool = False
     workers: tuple[Worker, ...] = ()
@@ -477,7 +480,7 @@ def _reload(master: Master, event: Reload, now: float) -> Master:
         replace(
             master,
             current=Release(generation, event.policy),
-            fallback=_to_go_back_to(master),
+            overtaken=_overtaken(master),
             generation=generation,
             generations=(*master.generations, generation),
             untried=True,
@@ -490,12 +493,10 @@ def _reload(master: Master, event: Reload, now: float) -> Master:
     )
 
 
-def _to_go_back_to(master: Master) -> Release:
-    """The release that has served at full strength; until there is one, the newest that serves, see `_doubt`."""
-    serves = any(worker.stage is Stage.READY for worker in _new(master))
-    if master.fallback is None or (serves and not master.announced):
-        return master.current
-    return master.fallback
+def _overtaken(master: Master) -> tuple[Release, ...]:
+    """The releases that the next one overtakes, if nothing better is known to go back to."""
+    others = (release for release in master.overtaken if release.generation != master.current.generation)
+    return () if master.announced else (*others, master.current)
 
 
 def _resize(master: Master, event: Resize) -> Master:
@@ -503,13 +504,15 @@ def _resize(master: Master, event: Resize) -> Master:
     if master.phase is not Phase.RUNNING:
         return _answer(master, (event.ticket,), ok=False, text=STOPPING)
     fallback = None if master.fallback is None else _resized(master.fallback, event.delta)
-    master = replace(master, current=_resized(master.current, event.delta), fallback=fallback)
+    overtaken = tuple(_resized(release, event.delta) for release in master.overtaken)
+    current = _resized(master.current, event.delta)
+    master = replace(master, current=current, fallback=fallback, overtaken=overtaken)
     note = notes.Resized(master.current.policy.workers)
     return _answer(_emit(master, Write(note)), (event.ticket,), ok=True, text=note.text())
 
 
 def _resized(release: Release, delta: int) -> Release:
-    workers = max(1, release.policy.workers + delta)
+    workers = min(max(1, release.policy.workers + delta), WORKERS_MAX)
     return replace(release, policy=replace(release.policy, workers=workers))
 
 
@@ -621,11 +624,11 @@ def _reconcile(master: Master, now: float) -> Master:
 
 def _doubt(master: Master) -> Master:
     """Until a release has served at full strength, one that was overtaken is worth what serves of it."""
-    fallback = master.fallback
-    if fallback is None or master.announced:
+    if master.announced:
         return master
-    serves = any(w.generation == fallback.generation and w.stage is Stage.READY for w in master.workers)
-    return master if serves else replace(master, fallback=None)
+    ready = [worker.generation for worker in master.workers if worker.stage is Stage.READY]
+    serving = tuple(release for release in master.overtaken if release.generation in ready)
+    return replace(master, overtaken=serving, fallback=serving[-1] if serving else None)
 
 
 def _prove(master: Master) -> Master:
@@ -639,7 +642,7 @@ def _prove(master: Master) -> Master:
     note = notes.ReloadFinished(master.current.generation)
     if master.current.generation > 1:
         master = _emit(master, Write(note))
-    master = replace(master, fallback=master.current, announced=True)
+    master = replace(master, fallback=master.current, overtaken=(), announced=True)
     return _end_reload(master, ok=True, text=note.text())
 
 
@@ -675,8 +678,11 @@ def _retire(master: Master, now: float) -> Master:
 
 
 def _extra(master: Master) -> list[Worker]:
-    """Workers of the current generation beyond its target: first who does not serve yet, the spent, the youngest."""
-    new = sorted(_new(master), key=lambda w: (w.stage, not w.spent, -w.serial))
+    """Workers of the current generation beyond its target.
+
+    First who does not serve yet, then the spent, the oldest first, then the youngest: the others are warm.
+    """
+    new = sorted(_new(master), key=lambda w: (w.stage, not w.spent, w.serial if w.spent else -w.serial))
     extra = new[: max(0, len(new) - _target(master))]
     return [worker for worker in extra if worker.stage in RETIRED]
 
@@ -760,7 +766,7 @@ def _lacking(master: Master) -> int:
 
     While generations overlap there may be `surge` more in service than are wanted, or than serve. Whoever drains does
     not count there, or one long request would hold up a reload. There is a limit for all processes, too: whoever
-    drains does not keep lost strength from being restored, but whoever cannot even be killed does.
+    drains does not keep lost strength from being restored, but whoever cannot even be killed does. No slot, no worker.
     """
     if master.phase is not Phase.RUNNING:
         return 0
@@ -771,7 +777,7 @@ def _lacking(master: Master) -> int:
     span = max(policy.workers, sum(worker.stage is Stage.READY for worker in old))
     draining = sum(worker.stage is Stage.DRAINING for worker in master.workers)
     limit = 2 * span + surge - len(master.workers)
-    processes = min(max(limit, policy.workers - in_service), limit + draining)
+    processes = min(max(limit, policy.workers - in_service), limit + draining, SLOTS - len(master.workers))
     return max(0, min(_target(master) - len(new), span + surge - in_service, processes))
 
 

@@ -23,6 +23,7 @@ class Trust:
             ip_network(entry, strict=False) for entry in allowed if entry not in ("*", UNIX)
         ]
         self._known: dict[str, bool | None] = {}
+        self._clients: dict[tuple[str, str], str] = {}
 
     def __call__(self, peer: str) -> bool:
         """Whether to believe this peer: an IP address, or `unix`."""
@@ -53,6 +54,15 @@ class Trust:
 
         What is no address ends the search: everything to its left was written by somebody we do not know.
         """
+        try:
+            return self._clients[forwarded_for, peer]
+        except KeyError:
+            if len(self._clients) >= _REMEMBERED_MAX:
+                self._clients.clear()
+            client = self._clients[forwarded_for, peer] = self._follow(forwarded_for, peer)
+            return client
+
+    def _follow(self, forwarded_for: str, peer: str) -> str:
         client = peer
         for entry in reversed(forwarded_for.split(",")):
             text = _without_port(entry.strip())

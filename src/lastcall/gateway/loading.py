@@ -35,12 +35,12 @@ def load(spec: str, *, factory: bool, app_dir: str) -> Application:
     target = _attribute(module, module_name, attribute)
     if factory:
         try:
-            target = cast(Callable[[], object], target)()
+            target = cast("Callable[[], object]", target)()
         except BaseException as error:
             raise LoadError(f"{spec}: the factory failed\n{readable(error)}") from error
     if not callable(target):
         raise LoadError(f"{spec} is no application: {type(target).__name__} cannot be called")
-    return cast(Application, target)
+    return cast("Application", target)
 
 
 def find(directory: Path) -> str:
@@ -49,7 +49,9 @@ def find(directory: Path) -> str:
     if len(found) == 1:
         return found[0].removesuffix(".py")
     which = ", ".join(found) if found else "none of " + ", ".join(FILES)
-    raise LoadError(f"no application was named, and {directory} holds {which}: name it, as in `lastcall serve module:app`")
+    raise LoadError(
+        f"no application was named, and {directory} holds {which}: name it, as in `lastcall serve module:app`"
+    )
 
 
 def _import(name: str, directory: Path) -> object:
@@ -57,7 +59,9 @@ def _import(name: str, directory: Path) -> object:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise LoadError(f"there is no module {name!r} in {directory} or on sys.path (--app-dir adds a folder)") from None
+            raise LoadError(
+                f"there is no module {name!r} in {directory} or on sys.path (--app-dir adds a folder)"
+            ) from None
         raise LoadError(f"{name} could not be imported\n{readable(error)}") from error
     except BaseException as error:
         raise LoadError(f"{name} could not be imported\n{readable(error)}") from error
@@ -76,7 +80,9 @@ def _attribute(module: object, module_name: str, path: str) -> object:
         target = getattr(module, name, None)
         if target is not None:
             return target
-    raise LoadError(f"{module_name} has neither {NAMES[0]!r} nor {NAMES[1]!r}: name the callable, as in {module_name}:callable")
+    raise LoadError(
+        f"{module_name} has neither {NAMES[0]!r} nor {NAMES[1]!r}: name the callable, as in {module_name}:callable"
+    )
 
 
 def readable(error: BaseException) -> str:
@@ -84,7 +90,9 @@ def readable(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != __file__ and not frame.filename.startswith("<frozen importlib") and "importlib" not in Path(frame.filename).parts
+        if frame.filename != __file__
+        and not frame.filename.startswith("<frozen importlib")
+        and "importlib" not in Path(frame.filename).parts
     ]
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames[-FRAMES_MAX:])] if frames else []
     return "".join([*lines, *traceback.format_exception_only(error)]).rstrip()

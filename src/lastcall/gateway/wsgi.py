@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 from lastcall.protocol.exchange import Codec, Request, ResponseError
 
@@ -25,21 +25,34 @@ TRACEBACK_FRAMES: Final = 30
 """Innermost frames of an application's traceback that go to the log."""
 
 
-class ClientGone(Exception):
+class ClientGone(Exception):  # noqa: N818 (it is what happened)
     """The client no longer takes the answer (reset, closed, or silent for longer than `send_timeout`)."""
 
 
+class InputError(OSError):
+    """What `wsgi.input` raises when the body cannot be read to its end, and that is the client's fault.
+
+    An OSError, because that is what frameworks expect of a file; one that lets it pass need not answer: `status` is
+    the answer, `detail` says in words what was wrong.
+    """
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
 class Sink(Protocol):
-    """Where a response goes. Both methods raise ClientGone, and return without waiting for the client."""
+    """Where a response goes. The methods that send raise ClientGone, and return without waiting for the client."""
 
     def write(self, data: bytes) -> None:
         """Send, or keep to send later, all of it and in order."""
 
     def span(self, file: object) -> int | None:
-        """Bytes from a file-like object's position to its end, if sendfile(2) can send them; else None."""
+        """Bytes from a file-like object's position to its end, if they are those of a plain file; else None."""
 
     def sendfile(self, head: bytes, file: object, count: int) -> None:
-        """`head`, then `count` bytes of the file from its position."""
+        """Send `head`, then `count` bytes of the file from its position."""
 
 
 class FileWrapper:
@@ -135,6 +148,8 @@ class Outcome:
     """What the application did wrong, with its traceback; "" if nothing."""
     gone: bool = False
     """The client did not wait for the answer."""
+    refused: str = ""
+    """What was wrong with the request's body, where the answer says so."""
 
 
 class Response:
@@ -183,11 +198,13 @@ class Response:
         if not self._head_sent:
             out = self._head(length)
         if chunk:
-            out += codec.data(chunk)
+            framed = codec.data(chunk)
+            if framed:
+                out += framed
+                self.outcome.sent += len(chunk)
         if last:
             out += codec.end()
         self._head_sent = True
-        self.outcome.sent += len(chunk)
         if out:
             self._sink.write(out)
 
@@ -208,8 +225,10 @@ class Response:
                     _check_chunk(chunk)
                 self._send(chunk, len(chunk), last=True)
                 return
-        elif isinstance(iterable, FileWrapper) and self._send_file(iterable):
-            return
+        elif isinstance(iterable, FileWrapper):
+            if self._send_file(iterable):
+                return
+            iterable = self._announced_part(iterable)
         for chunk in iterable:
             if type(chunk) is not bytes:
                 _check_chunk(chunk)
@@ -222,8 +241,8 @@ class Response:
         span = None if self._head_sent else self._sink.span(wrapper.filelike)
         if span is None:
             return False
-        announced = next((value for name, value in self._headers if name.lower() == "content-length"), "")
-        count = min(span, int(announced)) if announced.isdigit() else span
+        announced = _announced(self._headers)
+        count = span if announced is None else min(span, announced)
         head = self._head(span)
         self._head_sent = True
         if not self._codec.raw_body:
@@ -235,14 +254,39 @@ class Response:
         self._sink.write(self._codec.end())
         return True
 
+    def _announced_part(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """As much of a file as Content-Length announces (PEP 3333), however long the file is."""
+        left = _announced(self._headers)
+        for block in blocks:
+            if left is None:
+                yield block
+                continue
+            yield block[:left]
+            left -= len(block)
+            if left <= 0:
+                return
+
+    def refuse(self, error: InputError) -> None:
+        """The client did not send the body that it announced, and the application has left the answer to us."""
+        self.outcome.refused = error.detail
+        if self._head_sent:
+            self._break_off()
+            return
+        self._head_sent = True
+        self.outcome.status = error.status
+        self._sink.write(self._codec.refuse(error.status, error.detail))
+
+    def _break_off(self) -> None:
+        tail = self._codec.end(complete=False)
+        if tail:
+            self._sink.write(tail)
+
     def fail(self, why: str) -> None:
         """The application broke off: answer 500 where nothing was sent yet, else end the response as incomplete."""
         self.outcome.error = why
         codec = self._codec
         if self._head_sent:
-            tail = codec.end(complete=False)
-            if tail:
-                self._sink.write(tail)
+            self._break_off()
             return
         self._head_sent = True
         self.outcome.status = 500
@@ -252,14 +296,21 @@ class Response:
         head = codec.head("500 Internal Server Error", self.outcome.headers, len(text))
         self._sink.write(head + codec.data(text) + codec.end())
 
-    def check_length(self, method: str) -> None:
+    def check_length(self, method: object) -> None:
         """Say so when the application sent less than it announced; the codec has seen to the connection."""
         outcome = self.outcome
         if method == "HEAD" or outcome.status in (204, 304):
             return
-        for name, value in outcome.headers:
-            if name.lower() == "content-length" and value.isdigit() and int(value) != outcome.sent:
-                outcome.error = f"the application announced {value} bytes and sent {outcome.sent}"
+        announced = _announced(outcome.headers)
+        if announced is not None and announced != outcome.sent:
+            outcome.error = f"the application announced {announced} bytes and sent {outcome.sent}"
+
+
+def _announced(headers: list[tuple[str, str]]) -> int | None:
+    for name, value in headers:
+        if name.lower() == "content-length" and value.isdecimal():
+            return int(value)
+    return None
 
 
 def run(app: Application, env: Environ, codec: Codec, sink: Sink) -> Outcome:
@@ -270,16 +321,17 @@ def run(app: Application, env: Environ, codec: Codec, sink: Sink) -> Outcome:
     """
     response = Response(codec, sink)
     iterable: Iterable[bytes] = ()
+    method = env["REQUEST_METHOD"]  # by then the application may have done anything with its environ
     try:
         try:
             iterable = app(env, response.start_response)
             response.send_all(iterable)
         except ClientGone:
             response.outcome.gone = True
-        except BaseException as error:  # noqa: BLE001 - around the application call
+        except BaseException as error:
             _fail(response, error)
         else:
-            response.check_length(cast(str, env["REQUEST_METHOD"]))
+            response.check_length(method)
     finally:
         _close(iterable, response)
     return response.outcome
@@ -287,7 +339,10 @@ def run(app: Application, env: Environ, codec: Codec, sink: Sink) -> Outcome:
 
 def _fail(response: Response, error: BaseException) -> None:
     try:
-        response.fail(explain(error))
+        if isinstance(error, InputError):
+            response.refuse(error)
+        else:
+            response.fail(explain(error))
     except ClientGone:
         response.outcome.gone = True
 
@@ -298,7 +353,7 @@ def _close(iterable: Iterable[bytes], response: Response) -> None:
         return
     try:
         close()
-    except BaseException as error:  # noqa: BLE001 - around the application call
+    except BaseException as error:
         response.outcome.error = response.outcome.error or explain(error)
 
 

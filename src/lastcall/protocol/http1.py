@@ -44,7 +44,7 @@ CHUNK_LINE_MAX: Final = 4096
 TRAILER_MAX: Final = 8192
 """Bytes of all trailer fields together. They are checked and dropped: WSGI has no place for them."""
 NAMES_MAX: Final = 1024
-"""Field names remembered as checked, of requests and of responses. A peer that invents names only makes us check again."""
+"""Field names remembered as checked, of requests and of responses. Whoever invents names makes us check again."""
 
 REASONS: Final = {
     400: "Bad Request", 408: "Request Timeout", 413: "Content Too Large", 414: "URI Too Long",
@@ -54,18 +54,22 @@ REASONS: Final = {
 
 BODILESS: Final = frozenset({"204", "304"})
 FRAMING: Final = frozenset({"content-length", "connection", "date", "server"})
-HOP_BY_HOP: Final = frozenset(
-    {"keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "trailers", "transfer-encoding", "upgrade"}
-)
+HOP_BY_HOP: Final = frozenset({
+    "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "trailers", "transfer-encoding",
+    "upgrade",
+})  # fmt: skip
 """RFC 9110 section 7.6.1, and PEP 3333: an application may not set these. `Connection: close` alone is heard."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_STATUS = re.compile(r"[2-5]\d\d( [\t\x20-\x7e\x80-\xff]*)?")
+_STATUS = re.compile(r"[2-5][0-9][0-9]( [\t\x20-\x7e\x80-\xff]*)?")
 _HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.%A-Za-z]+\])(:\d{0,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)([/?][^#]*)?", re.IGNORECASE)
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
-_EARLY_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
+_NOT_BEGUN = (b"", b"\r")
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 
 
 class _Names(dict[bytes, bytes]):
@@ -134,7 +138,7 @@ class Chunked:
         return b"".join(out), buffer[at:]
 
     def _line(self, line: bytes) -> None:
-        if self._left == -2:  # noqa: PLR2004 - see __init__
+        if self._left == -2:
             self._trailer_bytes += len(line) + 2
             if not line:
                 self.done = True
@@ -150,6 +154,8 @@ class Chunked:
 
     def _check_unfinished(self, rest: bytes) -> None:
         bound = CHUNK_LINE_MAX if self._left == -1 else TRAILER_MAX - self._trailer_bytes
+        if len(rest) > bound and self._left == -2:
+            raise ProtocolError(431, "the trailer fields are too large")
         if len(rest) > bound or b"\n" in rest or b"\r" in rest[:-1]:
             raise ProtocolError(400, "malformed chunk size" if self._left == -1 else "malformed trailer field")
 
@@ -209,6 +215,10 @@ class Connection:
             raise AssertionError("request() before the end() of the one before")
         if buffer[0] in b"\r\n":  # section 2.2: an empty line before the request line is forgiven
             buffer = self._buffer = self._without_empty_lines(buffer)
+            if buffer in _NOT_BEGUN:
+                if buffer and self._eof:
+                    raise self._fatal(400, "malformed request line")
+                return None
         end = buffer.find(b"\r\n\r\n", max(0, self._scanned - 3)) + 4
         if end == 3 or end > self._limits.head:
             self._check_unfinished(buffer, whole=end > 3)
@@ -227,9 +237,8 @@ class Connection:
         return request
 
     def _without_empty_lines(self, buffer: bytes) -> bytes:
-        stripped = buffer
-        while stripped.startswith(b"\r\n"):
-            stripped = stripped[2:]
+        match = _EMPTY_LINES.match(buffer)
+        stripped = buffer[match.end() :] if match is not None else buffer
         if stripped[:1] in (b"\n", b"\r") and stripped != b"\r":
             raise self._fatal(400, "malformed request line")
         return stripped
@@ -261,11 +270,13 @@ class Connection:
         named = dict(headers)
         if len(named) != len(headers):
             _merge_repeated(headers, named)
-        target, path, query = _split_target(method, parts[1], headers, named)
-        if not old and b"host" not in named:
-            raise ProtocolError(400, "the Host field is missing")
-        if b"host" in named and not _HOST.fullmatch(named[b"host"]):
+        host = named.get(b"host")
+        if host is None:
+            if not old:
+                raise ProtocolError(400, "the Host field is missing")
+        elif not _HOST.fullmatch(host):
             raise ProtocolError(400, "malformed Host field")
+        target, path, query = _split_target(method, parts[1], headers)
         length = self._frame_body(named, old=old)
         keep = not old
         connection = named.get(b"connection")
@@ -302,12 +313,13 @@ class Connection:
 
     def _refusal(self, parts: list[bytes], error: httptools.HttpParserError) -> ProtocolError:
         """Say what llhttp did not like, with the status that fits."""
-        method_is_token = bool(_EARLY_METHOD.fullmatch(parts[0]))
+        method_is_token = bool(_METHOD.fullmatch(parts[0]))
         if isinstance(error, httptools.HttpParserInvalidMethodError) and method_is_token and len(parts) == 3:
             return ProtocolError(501, "method not known here")
-        if len(parts) == 3 and re.fullmatch(rb"HTTP/\d\.\d", parts[2]) and parts[2][:7] != b"HTTP/1.":
+        if len(parts) == 3 and _VERSION.fullmatch(parts[2]) and parts[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
             return ProtocolError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-        return ProtocolError(400, f"malformed request ({error.args[0] if error.args else 'no detail'})".replace("\n", " "))
+        detail = str(error).replace("\n", " ") or "no detail"
+        return ProtocolError(400, f"malformed request ({detail})")
 
     def _check_unfinished(self, buffer: bytes, *, whole: bool) -> None:
         """Refuse at once what cannot become a request, rather than when the client gives up."""
@@ -322,7 +334,7 @@ class Connection:
             if b"\n" in buffer:
                 raise self._fatal(400, "malformed request line")
             word = buffer.split(b" ", 1)[0]
-            if word and not _EARLY_METHOD.fullmatch(word):
+            if word and not _METHOD.fullmatch(word):
                 raise self._fatal(400, "malformed request line")
         elif b"\n" in buffer[self._scanned :]:
             parts = buffer[:line_end].split(b" ")
@@ -388,35 +400,38 @@ class Connection:
         text = "".join(lines)
         if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
             raise ResponseError("a response header holds a line break or NUL")
-        code = status[:3]
+        framing = self._frame_response(status[:3], announced, length)
+        stamp = self._stamp.lines if not stamped else _stamp_without(self._stamp.lines, stamped)
+        try:
+            return f"{text}{framing}{stamp}\r\n".encode("latin-1")
+        except UnicodeEncodeError:
+            raise ResponseError("a response header is not latin-1 text") from None
+
+    def _frame_response(self, code: str, announced: int | None, length: int | None) -> str:
+        """Section 6.3: how the client will know where the body ends, as header lines."""
         bodiless = code in BODILESS
-        self._swallow = bodiless or self._method == "HEAD"
+        self._swallow = swallow = bodiless or self._method == "HEAD"
         self._written = 0
         self._chunked_out = False
         if self._left or (self._chunked_in is not None and not self._chunked_in.done):
             self.keep = False  # the body was not wanted: what is left of it must not be taken for a request
-        if announced is None and not bodiless:
+        if announced is None and not bodiless and (length or not swallow):
             announced = length
         self._announced = announced
+        line = ""
         if announced is not None:
             if code != "204":
-                text += f"Content-Length: {announced}\r\n"
-        elif bodiless:
-            pass
+                line = f"Content-Length: {announced}\r\n"
+        elif bodiless or (swallow and length == 0):
+            pass  # an empty answer to HEAD does not say how long the one to GET would be
         elif self._old:
             self.keep = False  # only the end of the connection ends this body
         else:
             self._chunked_out = True
-            text += "Transfer-Encoding: chunked\r\n"
+            line = "Transfer-Encoding: chunked\r\n"
         if not self.keep:
-            text += "Connection: close\r\n"
-        elif self._old:
-            text += "Connection: keep-alive\r\n"
-        text += self._stamp.lines if not stamped else _stamp_without(self._stamp.lines, stamped)
-        try:
-            return (text + "\r\n").encode("latin-1")
-        except UnicodeEncodeError:
-            raise ResponseError("a response header is not latin-1 text") from None
+            return line + "Connection: close\r\n"
+        return line + "Connection: keep-alive\r\n" if self._old else line
 
     def data(self, chunk: bytes) -> bytes:
         if self._swallow:
@@ -440,7 +455,8 @@ class Connection:
         short = self._announced is not None and self._written < self._announced and not self._swallow
         if short or not complete:
             self.keep = False
-            self.torn = self._announced is None and not self._chunked_out  # its end is the connection's
+            self.torn = self._announced is None and not self._chunked_out and not self._swallow
+        self._method = ""
         self._under_way = False
         self._announced = None
         self._chunked_out = False
@@ -469,23 +485,19 @@ def _merge_repeated(headers: list[tuple[bytes, bytes]], named: dict[bytes, bytes
             named[name] = b", ".join(value for other, value in headers if other == name)
 
 
-def _split_target(
-    method: str, raw: bytes, headers: list[tuple[bytes, bytes]], named: dict[bytes, bytes]
-) -> tuple[str, str, str]:
-    """The request-target as text, its decoded path, its query (section 3.2)."""
+def _split_target(method: str, raw: bytes, headers: list[tuple[bytes, bytes]]) -> tuple[str, str, str]:
+    """The request-target as text, its decoded path ("" for `*`), its query (section 3.2)."""
     if method == "CONNECT":
         raise ProtocolError(501, "CONNECT is for proxies")
     origin = raw
     if raw[:1] != b"/":
         if raw == b"*" and method == "OPTIONS":
-            return "*", "*", ""
+            return "*", "", ""
         match = _ABSOLUTE.fullmatch(raw)
-        if match is None:
+        if match is None or not _HOST.fullmatch(match[1]):
             raise ProtocolError(400, "malformed request target")
         # Section 3.2.2: the authority of an absolute target replaces whatever Host says.
-        if b"host" in named:
-            headers[:] = [(name, match[1] if name == b"host" else value) for name, value in headers]
-        named[b"host"] = match[1]
+        headers[:] = [(b"host", match[1]), *(field for field in headers if field[0] != b"host")]
         rest = match[2] or b""
         origin = rest if rest[:1] == b"/" else b"/" + rest
     if b"#" in raw:

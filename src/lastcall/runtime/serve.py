@@ -38,8 +38,10 @@ class StartError(Exception):
 def serve(loaded: Loaded, again: Callable[[], Loaded]) -> int:
     """Run until stopped; returns the exit code: 0, 70 (the application), 78 (configuration or start)."""
     settings = loaded.settings
-    foreground = service.daemonize() if settings.daemon else None
+    foreground: service.Foreground | None = None
     try:
+        if settings.daemon:
+            foreground = service.daemonize()
         server = _Server(settings, again, foreground)
     except (StartError, OSError, service.ServiceError, rundir.RunDirError) as error:
         message = f"lastcall: {error}"
@@ -101,7 +103,7 @@ class _Server:
         self._master = Master(self._around, resources)
 
     def _open_log(self) -> _Log:
-        """In a daemon stdout and stderr are the log as well, or nothing: whose terminal that was is not ours to hold."""
+        """In a daemon stdout and stderr are the log as well, or nothing: it must not hold the terminal of its start."""
         path, level = self._settings.error_log, notes.Level[self._settings.log_level.upper()]
         if self._foreground is None:
             return _Log(path, level)
@@ -140,7 +142,7 @@ class _Server:
 
     def _warn(self, loaded: Loaded) -> None:
         """Say what is doubtful in the configuration; at a reload, only what is so for the first time."""
-        for text in map(str, loaded.warnings):
+        for text in (str(problem).removeprefix("warning: ") for problem in loaded.warnings):
             if text not in self._warned:
                 self._warned.add(text)
                 self.log.write(notes.Caution(f"configuration: {text}"))

@@ -191,7 +191,7 @@ def redirect(output: int | None) -> None:
 
 
 def fill_standard() -> None:
-    """Open on /dev/null whichever of stdin, stdout and stderr is closed, so that no socket or log becomes one of them."""
+    """Open on /dev/null what is closed of stdin, stdout and stderr: no socket or log must become one of them."""
     while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)

@@ -138,7 +138,7 @@ def test_all_mistakes_of_all_sources_are_told(file: Path) -> None:
     assert said == [
         f"{file}:1: workrs: there is no such setting (did you mean workers?)",
         f"{file}:2: workers: the text 'x' stands where a number is expected (write workers = 2)",
-        "environment: LASTCALL_WORKERS: 0 is too small (write 1 to 4096)",
+        "environment: LASTCALL_WORKERS: 0 is too small (write 1 to 200)",
         "command line: --workers: 'abc' is not a whole number (write digits only: 4)",
         "command line: --http: 'nowhere' has no port (write host:port, [v6]:port or unix:/path)",
         "environment: WEB_CONCURRENCY: 'many' is not a whole number (write digits only: 4)",

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lastcall.core import accesslog
 from lastcall.core.accesslog import LINE_MAX, Record
 
@@ -223,7 +224,7 @@ def test_the_user_is_the_one_of_basic_authentication() -> None:
 
 @pytest.mark.parametrize("stamp", ["t=1498368481.000", "1498368481000", "t=1498368481000000", "1498368481000000000"])
 def test_queue_time_is_read_in_whatever_unit_the_front_writes(stamp: str) -> None:
-    """nginx's `t=${msec}`, Heroku's milliseconds, Apache's microseconds, nanoseconds."""
+    """As in nginx's `t=${msec}`, Heroku's milliseconds, Apache's microseconds, nanoseconds."""
     assert accesslog.compile("%{queue}x")(record({"HTTP_X_REQUEST_START": stamp})) == "0.250"
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 
 import pytest
+
 from lastcall.core import notes
 from lastcall.core.notes import Level, Note
 

@@ -132,7 +132,7 @@ def test_typed_values_are_taken(name: str, given_value: object, value: Value) ->
     ("name", "text", "said"),
     [
         ("workers", "two", "not a whole number"),
-        ("workers", "0", "0 is too small (write 1 to 4096)"),
+        ("workers", "0", "0 is too small (write 1 to 200)"),
         ("workers", "5000", "5000 is too large"),
         ("max_head", "17MiB", "17MiB is too large (write 512 to 16MiB)"),
         ("umask", "1777", "1777 is too large"),

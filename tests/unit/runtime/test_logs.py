@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from lastcall.core import accesslog, notes
 from lastcall.core.notes import Level
 from lastcall.runtime import logs
@@ -91,7 +92,7 @@ def piped(tmp_path: Path, fd: int) -> ErrorLog:
 
 
 def test_a_line_looks_as_in_php_fpms_log(log: ErrorLog) -> None:
-    """`[25-Jun-2017 05:28:01] NOTICE: Terminating ...`"""
+    """Such as `[25-Jun-2017 05:28:01] NOTICE: Terminating ...`."""
     log.write(notes.Terminating())
     assert re.fullmatch(f"{STAMP} NOTICE: Terminating \\.\\.\\.\n", Path(log.path).read_text())
 
@@ -132,7 +133,7 @@ def test_a_note_is_bounded(log: ErrorLog) -> None:
 
 def test_a_new_log_is_not_for_everybody(log: ErrorLog) -> None:
     """It holds command lines and addresses."""
-    assert os.stat(log.path).st_mode & 0o007 == 0
+    assert Path(log.path).stat().st_mode & 0o007 == 0
     assert fcntl.fcntl(log.fileno(), fcntl.F_GETFD) & fcntl.FD_CLOEXEC
 
 
@@ -161,10 +162,10 @@ def test_a_closed_stderr_is_no_reason_not_to_start() -> None:
 
 
 def test_reopen_begins_a_new_file_and_keeps_the_descriptor(log: ErrorLog) -> None:
-    """logrotate moves the file away; whoever knows the descriptor's number need not be told."""
+    """A tool such as logrotate moves the file away; whoever knows the descriptor's number need not be told."""
     fd = log.fileno()
     log.emit(Level.ERROR, "one")
-    os.rename(log.path, log.path + ".1")
+    Path(log.path).rename(log.path + ".1")
     assert log.reopen() == ""
     log.emit(Level.ERROR, "two")
     assert (log.fileno(), lines_of(log)) == (fd, ["ERROR: two"])
@@ -174,7 +175,7 @@ def test_a_log_that_cannot_be_reopened_stays_where_it_is(tmp_path: Path) -> None
     """And says why."""
     (tmp_path / "logs").mkdir()
     log = ErrorLog(str(tmp_path / "logs" / "error.log"))
-    os.rename(tmp_path / "logs", tmp_path / "moved")
+    (tmp_path / "logs").rename(tmp_path / "moved")
     assert log.reopen() == f"unable to re-open {log.path}: No such file or directory"
     log.emit(Level.ERROR, "still here")
     assert "still here" in (tmp_path / "moved" / "error.log").read_text()
@@ -193,7 +194,12 @@ def test_replace_takes_the_descriptor_over(log: ErrorLog, tmp_path: Path) -> Non
 def test_no_line_is_lost_while_threads_write_and_the_log_is_replaced(log: ErrorLog, tmp_path: Path) -> None:
     """The new file is put in place at once: there is no moment without one."""
     names = [str(tmp_path / f"{number}.log") for number in range(20)]
-    threads = [threading.Thread(target=lambda: [log.plain("x" * 50) for _ in range(500)]) for _ in range(3)]
+
+    def write() -> None:
+        for _ in range(500):
+            log.plain("x" * 50)
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
     for thread in threads:
         thread.start()
     for name in names:
@@ -302,7 +308,7 @@ def test_a_terminal_is_written_to(tmp_path: Path) -> None:
 
 
 def test_a_socket_is_written_to(tmp_path: Path) -> None:
-    """systemd's journal gives a service one for stdout and stderr."""
+    """The journal of systemd gives a service one for stdout and stderr."""
     here, there = socket.socketpair()
     with here, there:
         piped(tmp_path, here.fileno()).plain("hello")

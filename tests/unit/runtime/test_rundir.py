@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from lastcall.runtime import rundir
 from lastcall.runtime.rundir import Instance, RunDir, RunDirError
 
@@ -35,7 +36,7 @@ def as_nobody(script: str) -> str:
 
 
 def test_the_bases_are_for_the_machine_and_never_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    """systemd's first; then, without any variable, what a container has."""
+    """The one of systemd first; then, without any variable, what a container has."""
     monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/a:/run/b")
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/12")
     monkeypatch.delenv("HOME", raising=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from lastcall.runtime import sender
 
 
-def put(proc: Path, pid: int, forebear: int, name: bytes = b"sh", command: bytes = b"", uid: int = 0) -> None:
+def put(proc: Path, pid: int, forebear: int, *, name: bytes = b"sh", command: bytes = b"", uid: int = 0) -> None:
     """A process in a /proc of our own."""
     folder = proc / str(pid)
     folder.mkdir()

@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
+
 from lastcall.runtime import locks, service
 from lastcall.runtime.service import Notifier, PidFile, ServiceError
+from support.processes import eventually
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root, to become somebody else")
 
@@ -25,6 +27,11 @@ def run(script: str, *arguments: str, lead: str = LEAD, **options: object) -> su
     """A script in a process of its own: what is tried here cannot be undone."""
     command = [sys.executable, "-c", lead + script, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return sorted(each.name for each in folder.iterdir())
 
 
 # --- The pid file ------------------------------------------------------------
@@ -38,9 +45,9 @@ def test_a_pid_file_holds_digits_and_a_newline(tmp_path: Path) -> None:
     os.umask(mask)
     assert pid_file.path.read_bytes() == b"%d\n" % os.getpid()
     assert pid_file.path.stat().st_mode & 0o777 == 0o644
-    assert (os.listdir(tmp_path), locks.holder(pid_file.path)) == (["app.pid"], os.getpid())
+    assert (names(tmp_path), locks.holder(pid_file.path)) == (["app.pid"], os.getpid())
     pid_file.remove()
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_a_second_instance_is_told_the_pid_of_the_first(tmp_path: Path) -> None:
@@ -49,7 +56,7 @@ def test_a_second_instance_is_told_the_pid_of_the_first(tmp_path: Path) -> None:
     first.claim()
     with pytest.raises(ServiceError, match=f"already running as pid {os.getpid()} "):
         PidFile(tmp_path / "app.pid").claim()
-    assert os.listdir(tmp_path) == ["app.pid"]
+    assert names(tmp_path) == ["app.pid"]
     first.remove()
 
 
@@ -140,7 +147,7 @@ def test_a_pid_file_that_cannot_be_written_is_told_in_words(tmp_path: Path) -> N
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ServiceError, match="symbolic links"):
         PidFile(tmp_path / "link").claim()
-    assert sorted(os.listdir(tmp_path)) == ["folder", "link"]
+    assert names(tmp_path) == ["folder", "link"]
 
 
 # --- The background ----------------------------------------------------------
@@ -165,9 +172,7 @@ os.unlink(sys.argv[2])
     running.write_text("")
     done = run(DAEMON + script, str(out), str(running), cwd=str(tmp_path))
     assert (done.returncode, done.stdout, done.stderr) == (0, "before\n", "")
-    deadline = time.monotonic() + 10
-    while running.exists():
-        assert time.monotonic() < deadline, "the daemon does not end"
+    eventually(lambda: not running.exists(), "the daemon ends")
     line, end = out.read_text().splitlines()
     pid, forebear, session, folder, stdin = line.split()
     assert (folder, stdin, end) == (str(tmp_path), "/dev/null", "done")
@@ -206,7 +211,6 @@ os.kill(os.getpid(), 9)
 def test_a_foreground_that_has_been_killed_is_no_harm(tmp_path: Path) -> None:
     """Somebody pressed Ctrl-C."""
     script = """
-waiting = os.getppid()
 fd = os.open(sys.argv[1], os.O_WRONLY)
 os.write(fd, b"%d\\n" % first)
 os.read(os.open(sys.argv[2], os.O_RDONLY), 1)
@@ -215,13 +219,8 @@ os.write(fd, b"survived\\n")
 """
     os.mkfifo(tmp_path / "out")
     os.mkfifo(tmp_path / "go")
-    command = [
-        sys.executable,
-        "-c",
-        LEAD + "first = os.getpid()\n" + DAEMON + script,
-        tmp_path / "out",
-        tmp_path / "go",
-    ]
+    lead = LEAD + "first = os.getpid()\n" + DAEMON
+    command = [sys.executable, "-c", lead + script, str(tmp_path / "out"), str(tmp_path / "go")]
     with subprocess.Popen(command) as process, (tmp_path / "out").open() as out:
         assert out.readline() == f"{process.pid}\n"
         process.kill()
