@@ -460,12 +460,11 @@ def _exited(master: Master, worker: Worker, status: int, now: float) -> Master:
 
 
 def _spent(master: Master, worker: Worker, why: str) -> Master:
-    assert why
     assert worker.pid is not None
     if worker.spent:
         return master
-    note = notes.Recycling(master.current.policy.pool, worker.pid, why)
-    return _emit(_put(master, replace(worker, spent=why)), Write(note))
+    spent = replace(worker, spent=why or "it says so")
+    return _emit(_put(master, spent), Write(notes.Recycling(master.current.policy.pool, worker.pid, spent.spent)))
 
 
 def _reload(master: Master, event: Reload, now: float) -> Master:

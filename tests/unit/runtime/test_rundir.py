@@ -249,6 +249,14 @@ def test_a_lock_file_that_is_removed_under_us_is_not_taken_for_the_lock(tmp_path
     second.close()
 
 
+def test_a_directory_that_the_operator_has_named_is_kept(tmp_path: Path) -> None:
+    """It may have been made with care; what is ours in it goes."""
+    own = RunDir.open(tmp_path / "named", ["board"], keep=True)
+    (own.path / "board").write_text("")
+    own.close()
+    assert list((tmp_path / "named").iterdir()) == []
+
+
 def test_a_very_long_path_will_do(tmp_path: Path) -> None:
     """Up to what the kernel takes."""
     path = tmp_path

@@ -16,7 +16,9 @@ from lastcall.runtime.worker.body import Spool
 from lastcall.runtime.worker.outgoing import NoRoom, Outgoing
 
 DONT_WAIT: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
-RECEIVE_BYTES: Final = 65536
+HEAD_BYTES: Final = 8192
+"""Read at a time while a head is awaited: most fit, and a larger buffer costs 0.3 microseconds more to make."""
+BODY_BYTES: Final = 65536
 _RESET: Final = struct.pack("ii", 1, 0)
 """struct linger (socket(7)): on, for 0 seconds."""
 LINGER: Final = 2.0
@@ -74,7 +76,7 @@ class Connection:
     def receive(self) -> bool:
         """Read what has arrived into the codec; False when nothing had. Raises OSError when the peer has reset."""
         try:
-            data = self.sock.recv(RECEIVE_BYTES, DONT_WAIT)
+            data = self.sock.recv(HEAD_BYTES if self.request is None else BODY_BYTES, DONT_WAIT)
         except BlockingIOError:
             return False
         self.ended = not data
