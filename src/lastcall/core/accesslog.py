@@ -13,7 +13,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -70,7 +70,7 @@ class Record:
     parent_pid: int
     pool: str
     environ: Mapping[str, object]
-    headers: list[tuple[str, str]]
+    headers: Sequence[tuple[str, str]]
     """Of the response."""
     user: str = ""
     host: str = ""

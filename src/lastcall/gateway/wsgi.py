@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import io
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Protocol
 
@@ -136,14 +135,13 @@ def _from_cgi(request: Request, env: Environ) -> None:
 # --- The application ---------------------------------------------------------------
 
 
-@dataclass(slots=True)
 class Outcome:
-    """How a request ended, for the logs."""
+    """How a request ended, for the logs. The defaults stand in the class: to make one is to make nothing."""
 
     status: int = 500
     sent: int = 0
     """Body bytes handed to the sink."""
-    headers: list[tuple[str, str]] = field(default_factory=list)
+    headers: Sequence[tuple[str, str]] = ()
     error: str = ""
     """What the application did wrong, with its traceback; "" if nothing."""
     gone: bool = False
@@ -296,17 +294,13 @@ class Response:
         head = codec.head("500 Internal Server Error", self.outcome.headers, len(text))
         self._sink.write(head + codec.data(text) + codec.end())
 
-    def check_length(self, method: object) -> None:
-        """Say so when the application sent less than it announced; the codec has seen to the connection."""
+    def explain_shortness(self) -> None:
+        """Say that the application sent less than it announced; the codec has seen to the connection."""
         outcome = self.outcome
-        if method == "HEAD" or outcome.status in (204, 304):
-            return
-        announced = _announced(outcome.headers)
-        if announced is not None and announced != outcome.sent:
-            outcome.error = f"the application announced {announced} bytes and sent {outcome.sent}"
+        outcome.error = f"the application announced {_announced(outcome.headers)} bytes and sent {outcome.sent}"
 
 
-def _announced(headers: list[tuple[str, str]]) -> int | None:
+def _announced(headers: Sequence[tuple[str, str]]) -> int | None:
     for name, value in headers:
         if name.lower() == "content-length" and value.isdecimal():
             return int(value)
@@ -321,7 +315,6 @@ def run(app: Application, env: Environ, codec: Codec, sink: Sink) -> Outcome:
     """
     response = Response(codec, sink)
     iterable: Iterable[bytes] = ()
-    method = env["REQUEST_METHOD"]  # by then the application may have done anything with its environ
     try:
         try:
             iterable = app(env, response.start_response)
@@ -331,7 +324,8 @@ def run(app: Application, env: Environ, codec: Codec, sink: Sink) -> Outcome:
         except BaseException as error:
             _fail(response, error)
         else:
-            response.check_length(method)
+            if codec.short:
+                response.explain_shortness()
     finally:
         _close(iterable, response)
     return response.outcome

@@ -68,6 +68,9 @@ class Codec(Protocol):
     keep: bool
     """After `end()`: whether the connection may carry another request. False for ever once it is False."""
 
+    short: bool
+    """After `end()`: fewer body bytes were sent than had been announced."""
+
     torn: bool
     """After `end(complete=False)`: only a reset of the connection tells the peer that the response is not whole."""
 

@@ -112,7 +112,7 @@ class Connection:
     __slots__ = (
         "_buffer", "_closed", "_error", "_id", "_left", "_limits", "_max_conns", "_max_reqs", "_mute", "_owed",
         "_params", "_pieces", "_request", "_size", "_stage", "_trailing", "_wanted", "_warned", "_without_body",
-        "aborted", "keep", "torn",
+        "aborted", "keep", "short", "torn",
     )  # fmt: skip
 
     def __init__(self, limits: Limits = _LIMITS, *, max_conns: int = 1, max_reqs: int = 1) -> None:
@@ -120,6 +120,7 @@ class Connection:
         self.keep = True
         self.aborted = False
         self.torn = False
+        self.short = False
         self._limits = limits
         self._max_conns = max_conns
         self._max_reqs = max_reqs
@@ -276,6 +277,7 @@ class Connection:
         """
         number = self._id
         left = 0 if self._mute else self._left
+        self.short = bool(left)
         if left == 0 or (complete and left is None) or self.aborted:
             # The empty record closes the stream (3.3, 6.1)
             ending = _CLOSE_AND_END.pack(

@@ -83,6 +83,7 @@ class _Names(dict[bytes, bytes]):
 
 
 _LOWER = _Names()
+_HOSTS: set[bytes] = set()
 _CHECKED: dict[str, str] = {}
 _STATUS_LINES: dict[str, str] = {}
 
@@ -165,13 +166,15 @@ class Connection:
 
     __slots__ = (
         "_announced", "_buffer", "_chunked_in", "_chunked_out", "_eof", "_left", "_limits", "_method", "_old",
-        "_scanned", "_stamp", "_swallow", "_under_way", "_written", "aborted", "keep", "torn",
+        "_scanned", "_stamp", "_swallow", "_under_way", "_written", "aborted", "keep",
+        "short", "torn",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, stamp: Stamp) -> None:
         self.keep = True
         self.aborted = False
         self.torn = False
+        self.short = False
         self._limits = limits
         self._stamp = stamp
         self._buffer = b""
@@ -274,15 +277,16 @@ class Connection:
         if host is None:
             if not old:
                 raise ProtocolError(400, "the Host field is missing")
-        elif not _HOST.fullmatch(host):
-            raise ProtocolError(400, "malformed Host field")
+        elif host not in _HOSTS:
+            _check_host(host)
         target, path, query = _split_target(method, parts[1], headers)
-        length = self._frame_body(named, old=old)
-        keep = not old
+        if b"content-length" in named or b"transfer-encoding" in named:
+            length = self._frame_body(named, old=old)
+        else:
+            self._chunked_in = None
+            length = self._left = 0
         connection = named.get(b"connection")
-        if connection is not None:
-            tokens = [token.strip() for token in connection.lower().split(b",")]
-            keep = b"keep-alive" in tokens and b"close" not in tokens if old else b"close" not in tokens
+        keep = not old if connection is None else connection == b"keep-alive" or _keeps(connection, old=old)
         expects = False
         if b"expect" in named:
             if named[b"expect"].lower() != b"100-continue":
@@ -452,8 +456,8 @@ class Connection:
 
     def end(self, *, complete: bool = True) -> bytes:
         tail = b"0\r\n\r\n" if self._chunked_out and complete and not self._swallow else b""
-        short = self._announced is not None and self._written < self._announced and not self._swallow
-        if short or not complete:
+        self.short = self._announced is not None and self._written < self._announced and not self._swallow
+        if self.short or not complete:
             self.keep = False
             self.torn = self._announced is None and not self._chunked_out and not self._swallow
         self._method = ""
@@ -473,6 +477,19 @@ class Connection:
             f"{retry}Connection: close\r\n{self._stamp.lines}\r\n"
         )
         return head.encode("latin-1") + (b"" if self._method == "HEAD" else text)
+
+
+def _keeps(connection: bytes, *, old: bool) -> bool:
+    """Section 9.3: whether the connection persists, by its Connection field."""
+    tokens = [token.strip() for token in connection.lower().split(b",")]
+    return b"close" not in tokens and (not old or b"keep-alive" in tokens)
+
+
+def _check_host(host: bytes) -> None:
+    if not _HOST.fullmatch(host):
+        raise ProtocolError(400, "malformed Host field")
+    if len(_HOSTS) < NAMES_MAX:
+        _HOSTS.add(host)
 
 
 def _merge_repeated(headers: list[tuple[bytes, bytes]], named: dict[bytes, bytes]) -> None:
@@ -506,7 +523,7 @@ def _split_target(method: str, raw: bytes, headers: list[tuple[bytes, bytes]]) -
     path, _, query = text.partition("?")
     if "%" in path:
         path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
-    return raw.decode("latin-1"), path, query
+    return text if origin is raw else raw.decode("latin-1"), path, query
 
 
 def _status_line(status: str) -> str:

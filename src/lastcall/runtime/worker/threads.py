@@ -27,6 +27,7 @@ class Threads(Worker):
     """See the module's docstring."""
 
     multithread = True
+    choosy = True
 
     def __init__(self, place: Place, app: wsgi.Application, link: socket.socket) -> None:
         super().__init__(place, app)

@@ -69,6 +69,8 @@ class Worker:
     """One process's share of the pool's work. `run` returns when it has been told to drain and nothing is left."""
 
     multithread = False
+    choosy = False
+    """`may_read` is to be asked."""
 
     def __init__(self, place: Place, app: wsgi.Application) -> None:
         settings = place.settings
@@ -138,15 +140,15 @@ class Worker:
         now = time.monotonic()
         if self._stamped != int(now):
             self._stamp_date(int(now))
-        if len(events) > 1:
+        connections = self.connections
+        for fd, _ in events:
             # The listener first: its wake-up was ours alone (EPOLLEXCLUSIVE), and an application call may take long.
-            events.sort(key=lambda event: event[0] in self.connections)
-        for fd, mask in events:
-            connection = self.connections.get(fd)
-            if connection is not None:
-                self._on_event(connection, mask, now)
-            else:
+            if fd not in connections:
                 self._on_other(fd, now)
+        for fd, mask in events:
+            connection = connections.get(fd)
+            if connection is not None:
+                self._on_event(connection, mask, time.monotonic())
         while self._ready:
             connection = self._ready.popleft()
             if self.connections.get(connection.fd) is connection:
@@ -263,7 +265,7 @@ class Worker:
         return True
 
     def _on_readable(self, connection: Connection, now: float) -> None:
-        if not self.may_read(connection):
+        if self.choosy and not self.may_read(connection):
             return
         try:
             arrived = connection.receive()
@@ -313,7 +315,7 @@ class Worker:
     def _begin(self, connection: Connection, now: float) -> bool:
         codec = connection.codec
         request = codec.request()
-        owed = codec.outgoing()
+        owed = codec.outgoing() if request is None or request.params else b""
         if owed:
             connection.write(owed)
         if request is None:
