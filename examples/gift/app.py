@@ -32,7 +32,7 @@ PLATFORM_TIMEOUT_S = 10.0
 FORM = "application/x-www-form-urlencoded"
 
 
-class Refused(Exception):  # noqa: N818 (it is what happened)
+class Refused(Exception):
     """The request ends here, with a status and the reason in words for the client."""
 
     def __init__(self, status: HTTPStatus, why: str) -> None:

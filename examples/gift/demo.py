@@ -84,7 +84,7 @@ http {{
 """
 
 
-class Failed(Exception):  # noqa: N818 (it is what happened)
+class Failed(Exception):
     """The demonstration cannot go on; the text says why."""
 
 

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -27,7 +28,7 @@ class Load:
         asks = [self._http_kept, self._http_new, self._fastcgi_kept, self._fastcgi_new]
         self._threads = [threading.Thread(target=asks[number % len(asks)]) for number in range(CLIENTS)]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

@@ -9,7 +9,10 @@ from wsgiref.validate import validator
 
 
 def mirror(environ: dict[str, object], start_response: Callable[..., object]) -> Iterable[bytes]:
-    """JSON of method, path, query, scheme, client, and the body; `/big/N` answers with N bytes, `/boom` raises, `/torn` too, in its body."""
+    """JSON of method, path, query, scheme, client, and the body; `/big/N` answers with N bytes.
+
+    `/boom` raises, `/torn` does so in its body.
+    """
     path = str(environ["PATH_INFO"])
     if path == "/boom":
         raise RuntimeError("as asked")

@@ -212,7 +212,7 @@ def test_a_worker_that_is_told_to_stop_by_hand_finishes_and_is_replaced(shop: Sh
 
 
 def test_a_killed_worker_is_replaced_and_its_request_is_named(shop: Shop, folder: Path) -> None:
-    """kill -9 inside a request: the log says which request, how long, and why."""
+    """Kill -9 inside a request: the log says which request, how long, and why."""
     server = shop("--workers", "1")
     thread, answers, _ = in_flight_unanswered(server, folder)
     (before,) = server.workers()

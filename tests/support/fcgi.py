@@ -13,7 +13,7 @@ BEGIN_REQUEST, ABORT_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT, STDERR, DATA =
 GET_VALUES, GET_VALUES_RESULT, UNKNOWN_TYPE = range(9, 12)
 
 
-class Cut(Exception):  # noqa: N818 (it is what happened)
+class Cut(Exception):
     """The connection ended before END_REQUEST; `stdout` is what had come."""
 
     def __init__(self, stdout: bytes) -> None:

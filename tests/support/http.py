@@ -10,7 +10,7 @@ from typing import Self
 from support.processes import WITHIN_S, connect
 
 
-class Closed(Exception):  # noqa: N818 (it is what happened)
+class Closed(Exception):
     """The server closed, or reset, before a whole response had come. Its text says what had come."""
 
 

@@ -64,7 +64,7 @@ def problem_at(place: Place, text: str, remedy: str, *, fatal: bool = True) -> P
     return Problem(place.file, place.line, place.key, text, remedy, fatal=fatal)
 
 
-class ConfigErrors(Exception):  # noqa: N818 (it carries several)
+class ConfigErrors(Exception):
     """The configuration cannot be used. `problems` has every reason, never only the first, and the warnings too."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

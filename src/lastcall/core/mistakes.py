@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Mistake(ValueError):  # noqa: N818 (a person's mistake, not an error of the program)
+class Mistake(ValueError):
     """What is wrong with a value, and what to write instead.
 
     `text` quotes the value; `remedy` is an imperative. Both are single lines, for the log, the terminal and JSON.

@@ -345,7 +345,7 @@ class Settings:
     rlimit_files: int | None = _setting(
         None, PROCESS, Kind.LIMIT,
         "Open files per process.",
-        metavar="N", zero="as started", least=16,
+        metavar="N", zero="as many as allowed, up to 65536", least=16,
     )
     rlimit_core: int | None = _setting(
         None, PROCESS, Kind.LIMIT,

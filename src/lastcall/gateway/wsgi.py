@@ -24,7 +24,7 @@ TRACEBACK_FRAMES: Final = 30
 """Innermost frames of an application's traceback that go to the log."""
 
 
-class ClientGone(Exception):  # noqa: N818 (it is what happened)
+class ClientGone(Exception):
     """The client no longer takes the answer (reset, closed, or silent for longer than `send_timeout`)."""
 
 

@@ -81,8 +81,11 @@ class _Output:
 
     def replace(self, fd: int) -> None:
         """Write to this file from now on; the descriptor is taken over. Its number stays what it was."""
+        followers = [standard for standard in (1, 2) if self._path and _same_file(standard, self._fd)]
         # dup3 puts the new file in place at once: no thread ever sees a closed descriptor, or another's.
         os.dup2(fd, self._fd, inheritable=False)
+        for standard in followers:  # a daemon's output is the log as well: it must not go on into the rotated file
+            os.dup2(fd, standard)
         os.close(fd)
         with self._lock:
             self._torn = False
@@ -143,6 +146,14 @@ class _Output:
         if not _writable(self._fd, 0):
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return os.write(self._fd, data)
+
+
+def _same_file(one: int, other: int) -> bool:
+    try:
+        first, second = os.fstat(one), os.fstat(other)
+    except OSError:
+        return False  # started without it
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
 def _writable(fd: int, timeout: float) -> bool:

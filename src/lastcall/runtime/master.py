@@ -148,11 +148,12 @@ class Master:
                 if isinstance(action, lc.Exit):
                     return action.code
                 events += self._perform(action)
+            self._announce(before)
             if not events:
                 events = self._gather()
 
     def _follow(self, before: lc.Master) -> None:
-        """Tell the outside, and the workers that have become ready, what has changed."""
+        """Tell the workers that have become ready, and that all is being stopped, before anybody is told to drain."""
         state = self._state
         for worker in state.workers:
             if worker.stage is lc.Stage.READY and not self._links[worker.serial].serving:
@@ -161,6 +162,10 @@ class Master:
         if state.phase is lc.Phase.STOPPING and before.phase is lc.Phase.RUNNING:
             self._around.board.stopping = True
             self._around.notifier.stopping()
+
+    def _announce(self, before: lc.Master) -> None:
+        """Tell the outside what has been reached, after the log has."""
+        state = self._state
         if state.announced and not self._announced:
             self._announced = True
             self._around.notifier.ready()
@@ -286,6 +291,8 @@ class Master:
                 self._last_reload = LastReload(
                     self._state.current.generation, ok=False, text=str(refused), at=time.time()
                 )
+                self._around.notifier.reloading()  # whoever waits for the end of a reload hears of one
+                self._around.notifier.ready()
                 if ticket:
                     self._around.control.answer(ticket, Reply(ok=False, text=str(refused)))
                 return []

@@ -75,6 +75,17 @@ class Posix:
         os.close(self._signal_fd)
 
 
+def die_with_master(master: int) -> None:
+    """Have the kernel kill this process when its master dies; 0 takes that back (prctl(2), PR_SET_PDEATHSIG).
+
+    For a worker that boots: it has nothing to finish, and hears nothing yet. Forgotten by the kernel at a change of user.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(1, signal.SIGKILL if master else 0, 0, 0, 0)
+    if master and os.getppid() != master:
+        os._exit(0)  # it died before we had asked
+
+
 def _signalfd(signals: Iterable[int]) -> int:
     """signalfd(2), which Python does not have. Non-blocking, close-on-exec."""
     mask = bytearray(_SIGSET_BYTES)

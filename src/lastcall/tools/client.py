@@ -33,7 +33,7 @@ SOCKET = "control.sock"
 _CREDENTIALS = struct.Struct("=iII")
 
 
-class Failed(Exception):  # noqa: N818 (an outcome, in the past tense)
+class Failed(Exception):
     """What we cannot do, in words for the terminal, and the exit code that goes with it."""
 
     def __init__(self, text: str, code: int) -> None:

@@ -26,6 +26,7 @@ from lastcall.runtime import service
 from lastcall.runtime.board import Board
 from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.logs import AccessLog, ErrorLog
+from lastcall.runtime.posix import die_with_master
 from lastcall.runtime.sockets import Listener
 from lastcall.runtime.worker.attendant import hear, take_logs
 from lastcall.runtime.worker.worker import Place, Worker
@@ -69,8 +70,10 @@ def become_worker(birth: Birth, let_go: Callable[[], None]) -> NoReturn:
         code = _live(birth)
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else exits.SOFTWARE
-    except BaseException as error:  # noqa: BLE001 - the outermost frame of a process
-        birth.error_log.write(notes.Trouble(f"[pool {birth.settings.pool}] child {os.getpid()} broke: {explain(error)}"))
+    except BaseException as error:
+        birth.error_log.write(
+            notes.Trouble(f"[pool {birth.settings.pool}] child {os.getpid()} broke: {explain(error)}")
+        )
     finally:
         _flush()
         os._exit(code)
@@ -88,7 +91,9 @@ def _live(birth: Birth) -> int:
             os.close(fd)
     faulthandler.enable(birth.error_log.fileno())
     try:
+        master = os.getppid()
         service.drop_privileges(settings.user, settings.group, settings.umask)
+        die_with_master(master)
         if settings.chdir:
             os.chdir(settings.chdir)
         app = loading.load(settings.app, factory=settings.factory, app_dir=settings.app_dir)
@@ -101,6 +106,7 @@ def _live(birth: Birth) -> int:
     gc.freeze()  # what is there now stays: the collector need not look at it again
     _say(birth, Report.READY, "")
     if _may_serve(birth.link, worker):
+        die_with_master(0)
         worker.run()
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what Python does at exit: wait for the app's own threads
     atexit._run_exitfuncs()  # noqa: SLF001 - as above

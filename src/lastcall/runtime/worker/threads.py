@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections import deque
 from queue import SimpleQueue
 from typing import BinaryIO

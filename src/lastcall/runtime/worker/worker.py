@@ -127,7 +127,6 @@ class Worker:
             "wsgi.input_terminated": True,
         }
 
-
     # --- The loop ----------------------------------------------------------------------
 
     def run(self) -> None:
@@ -260,7 +259,7 @@ class Worker:
         else:
             self._on_readable(connection, now)
 
-    def may_read(self, connection: Connection) -> bool:
+    def may_read(self, connection: Connection) -> bool:  # noqa: ARG002 - a choosy worker looks at it
         """Whether this worker wants what arrives on a connection; False when it has gone to the inbox instead."""
         return True
 
@@ -460,7 +459,9 @@ class Worker:
             connection.body = None
         if outcome.error:
             self.note(
-                notes.AppFailed(self.settings.pool, self.pid, f"{request.method} {request.target}", identity, outcome.error)
+                notes.AppFailed(
+                    self.settings.pool, self.pid, f"{request.method} {request.target}", identity, outcome.error
+                )
             )
         if outcome.gone:
             connection.codec.keep = False
