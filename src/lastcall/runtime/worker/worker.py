@@ -275,7 +275,7 @@ class Worker:
             if connection.ended:
                 self.close(connection)
             return
-        if arrived or not connection.codec.idle:
+        if arrived or not (connection.registered or connection.codec.idle):  # new, or come with bytes from the inbox
             self._advance(connection, now)
         elif not connection.registered:
             self.watch(connection, select.EPOLLIN)
