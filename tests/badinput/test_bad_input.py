@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 from pathlib import Path
@@ -25,7 +24,7 @@ def server(request: pytest.FixtureRequest, serve: Servers) -> Server:
 
 
 def descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def throw(address: str, data: bytes, pieces: int) -> None:

@@ -144,11 +144,18 @@ def too_long(_: object, start: Start) -> list[bytes]:
 @pytest.mark.parametrize(
     ("app", "why"),
     [
-        (raises, "ValueError: no stock"), (never_starts, "did not call start_response"), (starts_twice, "called twice"),
-        (sends_text, "must be bytes, not str"), (numbers_in_headers, "two str"), (tuple_of_headers, "must be a list"),
-        (returns_nothing, "NoneType"), (splits, "line break"), (exits, "SystemExit"), (too_long, "longer than its Content-Length"),
+        (raises, "ValueError: no stock"),
+        (never_starts, "did not call start_response"),
+        (starts_twice, "called twice"),
+        (sends_text, "must be bytes, not str"),
+        (numbers_in_headers, "two str"),
+        (tuple_of_headers, "must be a list"),
+        (returns_nothing, "NoneType"),
+        (splits, "line break"),
+        (exits, "SystemExit"),
+        (too_long, "longer than its Content-Length"),
     ],
-)  # fmt: skip
+)
 def test_what_an_application_does_wrong_is_a_500_with_its_reason(app: object, why: str) -> None:
     """Before anything was sent: 500, the reason for the log, and the connection lives."""
     outcome, out, _ = call(app)
@@ -231,9 +238,15 @@ def request(headers: list[tuple[bytes, bytes]], params: dict[str, str] | None = 
 def test_the_environ_of_http() -> None:
     """CGI's names; repeated fields joined; what could pass for another field left out."""
     headers = [
-        (b"content-type", b"text/plain"), (b"content-length", b"0"), (b"x-a", b"1"), (b"x-a", b"2"), (b"x_a", b"evil"),
-        (b"proxy", b"evil"), (b"cookie", b"a=1"), (b"cookie", b"b=2"),
-    ]  # fmt: skip
+        (b"content-type", b"text/plain"),
+        (b"content-length", b"0"),
+        (b"x-a", b"1"),
+        (b"x-a", b"2"),
+        (b"x_a", b"evil"),
+        (b"proxy", b"evil"),
+        (b"cookie", b"a=1"),
+        (b"cookie", b"b=2"),
+    ]
     env = wsgi.environ(request(headers), {"SCRIPT_NAME": ""}, io.BytesIO())
     assert (env["PATH_INFO"], env["QUERY_STRING"], env["SCRIPT_NAME"]) == ("/a", "b", "")
     assert (env["CONTENT_TYPE"], env["CONTENT_LENGTH"]) == ("text/plain", "0")

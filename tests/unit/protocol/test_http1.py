@@ -97,11 +97,19 @@ def chunked(body: bytes) -> bytes:
 @pytest.mark.parametrize(
     "body",
     [
-        b"Z\r\nhello\r\n0\r\n\r\n", b"5\r\nhello0\r\n\r\n", b"-1\r\n", b"5 \r\nhello\r\n0\r\n\r\n", b"0x5\r\nhello\r\n",
-        b"5\nhello\r\n0\r\n\r\n", b"5;\x00\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\nbad trailer\r\n\r\n",
-        b"11111111111111111\r\n", b"\r\n", b"5" + b"0" * 5000,
+        b"Z\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello0\r\n\r\n",
+        b"-1\r\n",
+        b"5 \r\nhello\r\n0\r\n\r\n",
+        b"0x5\r\nhello\r\n",
+        b"5\nhello\r\n0\r\n\r\n",
+        b"5;\x00\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nbad trailer\r\n\r\n",
+        b"11111111111111111\r\n",
+        b"\r\n",
+        b"5" + b"0" * 5000,
     ],
-)  # fmt: skip
+)
 def test_a_malformed_chunk_is_refused(body: bytes) -> None:
     """Smuggling begins with two opinions on where a chunk ends (RFC 9112 section 7.1)."""
     assert both_ways(chunked(body)) == 400
@@ -129,21 +137,30 @@ def test_a_whole_request() -> None:
     )
     assert heard == (
         Request(
-            "POST", "/a%20b/%C3%A9?q=%20", "/a b/\u00c3\u00a9", "q=%20", "HTTP/1.1",
-            [(b"host", b"x:80"), (b"x-a", b"v"), (b"content-length", b"5")], 5, keep=True,
+            "POST",
+            "/a%20b/%C3%A9?q=%20",
+            "/a b/\u00c3\u00a9",
+            "q=%20",
+            "HTTP/1.1",
+            [(b"host", b"x:80"), (b"x-a", b"v"), (b"content-length", b"5")],
+            5,
+            keep=True,
         ),
         b"hello",
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
     ("line", "fields", "keep"),
     [
-        (b"HTTP/1.1", b"", True), (b"HTTP/1.1", b"Connection: close\r\n", False),
-        (b"HTTP/1.1", b"Connection: foo, Close\r\n", False), (b"HTTP/1.0", b"", False),
-        (b"HTTP/1.0", b"Connection: keep-alive\r\n", True), (b"HTTP/1.1", b"Connection: a\r\nConnection: close\r\n", False),
+        (b"HTTP/1.1", b"", True),
+        (b"HTTP/1.1", b"Connection: close\r\n", False),
+        (b"HTTP/1.1", b"Connection: foo, Close\r\n", False),
+        (b"HTTP/1.0", b"", False),
+        (b"HTTP/1.0", b"Connection: keep-alive\r\n", True),
+        (b"HTTP/1.1", b"Connection: a\r\nConnection: close\r\n", False),
     ],
-)  # fmt: skip
+)
 def test_who_keeps_the_connection(line: bytes, fields: bytes, keep: bool) -> None:
     """RFC 9112 section 9.3."""
     heard = both_ways(b"GET / " + line + b"\r\n" + HOST + fields + b"\r\n")
@@ -206,15 +223,31 @@ OLD = b"GET / HTTP/1.0\r\n\r\n"
     ("request_", "status", "headers", "body", "length", "out", "keep"),
     [
         (GET, "200 OK", [], b"hi", 2, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", True),
-        (GET, "200 OK", [], b"hi", None, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", True),
+        (
+            GET,
+            "200 OK",
+            [],
+            b"hi",
+            None,
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+            True,
+        ),
         (HEAD, "200 OK", [("Content-Length", "9")], b"hi", 2, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", True),
         (GET, "204 No Content", [], b"hi", 2, b"HTTP/1.1 204 No Content\r\n\r\n", True),
         (GET, "304 Not Modified", [], b"", 0, b"HTTP/1.1 304 Not Modified\r\n\r\n", True),
         (OLD, "200 OK", [], b"hi", None, b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhi", False),
-        (GET, "200 OK", [("Connection", "close")], b"", 0, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", False),
+        (
+            GET,
+            "200 OK",
+            [("Connection", "close")],
+            b"",
+            0,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            False,
+        ),
         (GET, "200 OK", [("Content-Length", "9")], b"hi", 2, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi", False),
     ],
-)  # fmt: skip
+)
 def test_how_a_response_is_framed(
     request_: bytes,
     status: str,
@@ -231,12 +264,19 @@ def test_how_a_response_is_framed(
 @pytest.mark.parametrize(
     ("status", "headers"),
     [
-        ("200 OK", [("A", "b\r\nEvil: 1")]), ("200 OK", [("A\r\nB", "c")]), ("200 OK", [("A", "b\nc")]),
-        ("200 OK", [("A b", "c")]), ("200\r\nX: y", []), ("99 x", []), ("100 Continue", []), ("200 OK", [("A", "\u20ac")]),
-        ("200 OK", [("Content-Length", "x")]), ("200 OK", [("Content-Length", "1"), ("Content-Length", "2")]),
+        ("200 OK", [("A", "b\r\nEvil: 1")]),
+        ("200 OK", [("A\r\nB", "c")]),
+        ("200 OK", [("A", "b\nc")]),
+        ("200 OK", [("A b", "c")]),
+        ("200\r\nX: y", []),
+        ("99 x", []),
+        ("100 Continue", []),
+        ("200 OK", [("A", "\u20ac")]),
+        ("200 OK", [("Content-Length", "x")]),
+        ("200 OK", [("Content-Length", "1"), ("Content-Length", "2")]),
         ("200 OK", [("A", "\0")]),
     ],
-)  # fmt: skip
+)
 def test_an_application_cannot_forge_a_head(status: str, headers: list[tuple[str, str]]) -> None:
     """No response splitting, no interim responses, no two lengths."""
     codec = connection()
@@ -263,8 +303,23 @@ def test_garbage_is_a_clean_refusal_or_a_request(pieces: list[bytes]) -> None:
     hear(pieces, ended=True)
 
 
-ALPHABET = [b"GET / HTTP/1.1\r\n", b"POST /x HTTP/1.1\r\n", HOST, b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n",
-            b"\r\n", b"\n", b"\r", b"abc", b"3\r\nabc\r\n", b"0\r\n\r\n", b"Connection: close\r\n", b" ", b"\x00", b":"]  # fmt: skip
+ALPHABET = [
+    b"GET / HTTP/1.1\r\n",
+    b"POST /x HTTP/1.1\r\n",
+    HOST,
+    b"Content-Length: 3\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"abc",
+    b"3\r\nabc\r\n",
+    b"0\r\n\r\n",
+    b"Connection: close\r\n",
+    b" ",
+    b"\x00",
+    b":",
+]
 
 
 @given(st.lists(st.sampled_from(ALPHABET), min_size=1, max_size=10))

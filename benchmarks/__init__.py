@@ -1,0 +1,1 @@
+"""What lastcall costs, beside what others cost. See README.md."""
