@@ -28,7 +28,7 @@ _MODE = re.compile(r"(?:0o)?[0-7]{1,5}")
 def parse_duration(text: str) -> float:
     """Seconds, to the microsecond, of `30`, `1.5`, `500ms`, `2m`, `1h`, `1d`."""
     remedy = "write seconds, or a number with ms, s, m, h or d: 30, 500ms, 2m"
-    match = _NUMBER_AND_UNIT.fullmatch(text.strip())
+    match = _NUMBER_AND_UNIT.fullmatch(text.strip(" \t"))
     if match is None or match[2] not in _SECONDS:
         raise Mistake(f"{text!r} is not a duration", remedy)
     return checked_duration(float(match[1]) * _SECONDS[match[2]])
@@ -56,7 +56,7 @@ def format_duration(seconds: float) -> str:
 def parse_size(text: str) -> int:
     """Bytes of `8190`, `64KiB`, `64k`, `1M`, `1.5GiB`. All units are powers of 1024, as nginx and PHP have them."""
     remedy = "write bytes, or a number with KiB, MiB, GiB or TiB: 8190, 64KiB, 1GiB"
-    match = _NUMBER_AND_UNIT.fullmatch(text.strip())
+    match = _NUMBER_AND_UNIT.fullmatch(text.strip(" \t"))
     if match is None or match[2].lower() not in _BYTES:
         raise Mistake(f"{text!r} is not a size", remedy)
     factor = _BYTES[match[2].lower()]
@@ -84,16 +84,16 @@ def format_size(size: int) -> str:
 
 def parse_count(text: str) -> int:
     """A whole number, not negative."""
-    if not _COUNT.fullmatch(text.strip()):
+    if not _COUNT.fullmatch(text.strip(" \t")):
         raise Mistake(f"{text!r} is not a whole number", "write digits only: 4")
     return int(text)
 
 
 def parse_mode(text: str) -> int:
     """Permission bits, always octal: `660`, `0660` and `0o660` are the same."""
-    if not _MODE.fullmatch(text.strip()):
+    if not _MODE.fullmatch(text.strip(" \t")):
         raise Mistake(f"{text!r} is not a file mode", "write octal digits, as chmod takes them: 0660")
-    return checked_mode(int(text.strip().removeprefix("0o"), 8))
+    return checked_mode(int(text.strip(" \t").removeprefix("0o"), 8))
 
 
 def checked_mode(mode: int) -> int:
