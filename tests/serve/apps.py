@@ -8,18 +8,26 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
+def wait(name: str) -> None:
+    """Say that we are here, and wait until the file exists."""
+    file = Path(name)
+    file.with_suffix(".begun").touch()
+    while not file.exists():
+        time.sleep(0.005)
+
+
 def app(environ: dict[str, object], start_response: Callable[..., object]) -> Iterable[bytes]:
-    """`/pid`, `/wait/FILE` (until the file exists), `/exit/N`, `/print/TEXT`; anything else: hello."""
+    """`/pid`, `/wait/FILE` (until it exists), `/say-later/FILE` (prints then), `/exit/N`, `/print/TEXT`; else hello."""
     path = str(environ["PATH_INFO"])
     body = b"hello\n"
     if path == "/pid":
         body = str(os.getpid()).encode()
     elif path.startswith("/wait/"):
-        file = Path("/" + path.removeprefix("/wait/"))
-        file.with_suffix(".begun").touch()
-        while not file.exists():
-            time.sleep(0.005)
+        wait("/" + path.removeprefix("/wait/"))
         body = b"waited\n"
+    elif path.startswith("/say-later/"):
+        wait("/" + path.removeprefix("/say-later/"))
+        print("said later", flush=True)
     elif path.startswith("/exit/"):
         os._exit(int(path.removeprefix("/exit/")))
     elif path.startswith("/print/"):

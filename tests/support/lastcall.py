@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,7 @@ class Server:
         fastcgi: str | bool = False,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "lastcall"),
     ) -> None:
         """`http` and `fastcgi`: True for a free port, "unix" for a socket in the folder, or an address, or False."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,7 @@ class Server:
         listen += ["--fastcgi", self._fastcgi] if self._fastcgi else []
         own = ["--run-dir", str(self.run_dir), "--error-log", str(self.error_log)]
         self.process = Process(
-            [sys.executable, "-m", "lastcall", "serve", *arguments, *listen, *own],
+            [*program, "serve", *arguments, *listen, *own],
             folder / "output.log",
             env=self._env,
             cwd=cwd or folder,
@@ -163,11 +164,12 @@ class Servers:
         fastcgi: str | bool = False,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "lastcall"),
         wait: bool = True,
     ) -> Server:
         """`lastcall serve ARGUMENTS`, in service unless `wait` is False."""
         where = self._folder / f"lastcall-{len(self._servers)}"
-        server = Server(where, *arguments, http=http, fastcgi=fastcgi, env=env, cwd=cwd)
+        server = Server(where, *arguments, http=http, fastcgi=fastcgi, env=env, cwd=cwd, program=program)
         self._servers.append(server)
         return server.wait_ready() if wait else server
 

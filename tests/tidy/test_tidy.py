@@ -30,7 +30,7 @@ CATCH_ALLS = {
 CLEAN_UP = {
     ("runtime/sockets.py", "_tcp"),
     ("runtime/sockets.py", "_unix"),
-    ("runtime/serve.py", "__init__"),
+    ("runtime/serve.py", "_begin"),
     ("runtime/service.py", "claim"),
     ("tools/client.py", "__init__"),
 }

@@ -99,6 +99,29 @@ class ReloadFailed(Note):
 
 
 @dataclass(frozen=True, slots=True)
+class Reexecuting(Note):
+    """php-fpm's line (fpm_process_ctl.c), which names the first eleven arguments."""
+
+    path: str
+    arguments: tuple[str, ...]
+
+    def text(self) -> str:
+        named = ", ".join(f'"{argument}"' for argument in self.arguments[:11])
+        return f'reloading: execvp("{self.path}", {{{named}}})'
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeFailed(Note):
+    """Another image of the master could not take over."""
+
+    why: str
+    level = Level.ERROR
+
+    def text(self) -> str:
+        return f"restart failed, this lastcall serves on: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorLogReopened(Note):
     def text(self) -> str:
         return "error log file re-opened"

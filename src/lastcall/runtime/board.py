@@ -17,7 +17,9 @@ from lastcall.core import slot as layout
 _FIRST: Final = 4096
 """Bytes before the first slot: the board's own head."""
 _STOPPING_AT: Final = 8
-_MAGIC: Final = b"lastcal1"
+LAYOUT: Final = "lastcal1"
+"""What the file begins with. Another layout has another name, and is not read."""
+_MAGIC: Final = LAYOUT.encode()
 
 
 class Board:

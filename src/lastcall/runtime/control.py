@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from typing import Final
 import msgspec
 
 from lastcall.protocol.control import LINE_MAX, Command, Reply
+from lastcall.protocol.handover import Client
 
 NAME: Final = "control.sock"
 CLIENTS_MAX: Final = 64
@@ -58,6 +60,22 @@ class ControlServer:
         self._sock.listen(CLIENTS_MAX)
         self._clients: dict[int, _Client] = {}
         self._tickets = 0
+
+    @classmethod
+    def adopt(cls, directory: Path, fd: int, clients: Iterable[Client]) -> ControlServer:
+        """The server that another image of this process has opened, with those who wait for its answers."""
+        self = cls.__new__(cls)
+        self._path = directory / NAME
+        self._sock = socket.socket(fileno=fd)
+        self._clients = {
+            client.fd: _Client(socket.socket(fileno=client.fd), client.ticket, client.received) for client in clients
+        }
+        self._tickets = max((client.ticket for client in self._clients.values()), default=0)
+        return self
+
+    def clients(self) -> list[Client]:
+        """Those who have not been answered, as `adopt` wants them."""
+        return [Client(fd, client.ticket, client.received) for fd, client in self._clients.items()]
 
     def fileno(self) -> int:
         return self._sock.fileno()

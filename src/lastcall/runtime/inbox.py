@@ -11,6 +11,7 @@ from __future__ import annotations
 import array
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +40,17 @@ class Inbox:
         self._out, self._in = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         self._out.setblocking(False)
         self._in.setblocking(False)
+
+    @classmethod
+    def adopt(cls, fds: Iterable[int]) -> Inbox:
+        """The inbox whose ends these are: connections may be on their way in it."""
+        self = cls.__new__(cls)
+        self._out, self._in = (socket.socket(fileno=fd) for fd in fds)
+        return self
+
+    def ends(self) -> list[int]:
+        """The descriptors of both ends, as `adopt` wants them."""
+        return [self._out.fileno(), self._in.fileno()]
 
     def fileno(self) -> int:
         """Readable when a connection waits."""

@@ -335,22 +335,22 @@ READ_MAX: Final = 65536
 class Lines:
     """Bytes to lines, holding back at most SAID_MAX bytes."""
 
-    def __init__(self) -> None:
-        self._rest = b""
+    def __init__(self, rest: bytes = b"") -> None:
+        self.rest = rest
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that are complete now."""
-        *lines, rest = (self._rest + data).split(b"\n")
+        *lines, rest = (self.rest + data).split(b"\n")
         while len(rest) > SAID_MAX:
             end = whole_characters(rest, SAID_MAX)
             lines.append(rest[:end])
             rest = rest[end:]
-        self._rest = rest
+        self.rest = rest
         return [piece for line in lines for piece in _bounded(line)]
 
     def flush(self) -> list[str]:
         """What has no line break and will get none."""
-        rest, self._rest = self._rest, b""
+        rest, self.rest = self.rest, b""
         return _bounded(rest) if rest else []
 
 
@@ -367,18 +367,24 @@ def _bounded(line: bytes) -> list[str]:
 class OutputReader:
     """The master's end of a worker's stdout or stderr. Takes the descriptor over, and makes it non-blocking."""
 
-    def __init__(self, fd: int, pool: str, pid: int, stream: str) -> None:
+    def __init__(self, fd: int, pool: str, pid: int, stream: str, rest: bytes = b"") -> None:
+        """`rest`: what another reader of the pipe has read, and was no whole line yet."""
         os.set_blocking(fd, False)
         self._fd = fd
         self._pool = pool
         self._pid = pid
-        self._stream = stream
-        self._lines = Lines()
+        self.stream = stream
+        self._lines = Lines(rest)
         self.closed = False
         """Every writer is gone, and what they wrote has been read."""
 
     def fileno(self) -> int:
         return self._fd
+
+    @property
+    def rest(self) -> bytes:
+        """What was read and is no whole line yet."""
+        return self._lines.rest
 
     def read(self) -> list[notes.Said]:
         """What has been said since the last call, READ_MAX bytes of it at most; at the end `closed` is true."""
@@ -402,7 +408,7 @@ class OutputReader:
         return said + self._notes(self._lines.flush())
 
     def _notes(self, lines: list[str]) -> list[notes.Said]:
-        return [notes.Said(self._pool, self._pid, self._stream, line) for line in lines]
+        return [notes.Said(self._pool, self._pid, self.stream, line) for line in lines]
 
 
 def relay(log: ErrorLog, said: list[notes.Said], *, decorate: bool) -> None:

@@ -14,7 +14,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -23,6 +23,7 @@ from lastcall.core import exits, notes
 from lastcall.core import lifecycle as lc
 from lastcall.core.settings import Settings
 from lastcall.core.slot import WORKERS_MAX
+from lastcall.protocol import handover
 from lastcall.protocol.control import Do, InFlight, LastReload, Reply, Status, WorkerStatus
 from lastcall.protocol.link import Report, Word, pack, unpack_report
 from lastcall.runtime import sender
@@ -33,6 +34,7 @@ from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader, relay
 from lastcall.runtime.port import Port, Signalled
 from lastcall.runtime.service import Notifier
 from lastcall.runtime.sockets import Listener
+from lastcall.runtime.upgrade import Upgrade, machine, plain, policy
 from lastcall.runtime.worker.boot import Birth, become_worker
 
 SCAN: Final = 1.0
@@ -41,9 +43,10 @@ EXPLAIN: Final = 5.0
 """Seconds between two accounts of what a drain is waiting for."""
 REPORT_MAX: Final = 65536
 STOPS: Final = {signal.SIGTERM: notes.Terminating, signal.SIGINT: notes.Terminating, signal.SIGQUIT: notes.Finishing}
-RELOADS: Final = (signal.SIGHUP, signal.SIGUSR2)
+RELOAD: Final = signal.SIGHUP
+RESTART: Final = signal.SIGUSR2
 SCALES: Final = {signal.SIGTTIN: +1, signal.SIGTTOU: -1}
-SIGNALS: Final = (*STOPS, *RELOADS, *SCALES, signal.SIGUSR1)
+SIGNALS: Final = (*STOPS, RELOAD, RESTART, *SCALES, signal.SIGUSR1)
 """What the master listens to, besides SIGCHLD. docs/SIGNALS.md is compared with these tables by a test."""
 
 
@@ -92,21 +95,13 @@ class Surroundings:
     """Called once, when the pool first serves at full strength."""
     renew: Callable[[Resources], Resources]
     """Read the configuration again: what the next generation is to be given. Raises ReloadRefused."""
+    estate: Callable[[], handover.Estate]
+    """What is left to another image of the master, besides what the master knows."""
+    upgrade: Upgrade
     release: Callable[[list[Resources]], None]
     """Close what none of these resources uses any more."""
     let_go: Callable[[], None]
     """In a new worker: close what is the master's alone."""
-
-
-def policy(settings: Settings) -> lc.Policy:
-    """The part of the settings that the machine needs."""
-    return lc.Policy(
-        pool=settings.pool,
-        workers=settings.workers,
-        surge=settings.surge,
-        boot_timeout=settings.boot_timeout,
-        drain_timeout=settings.drain_timeout,
-    )
 
 
 class Master:
@@ -133,12 +128,49 @@ class Master:
         self._explain_at: float | None = None
         self._watchdog = around.notifier.interval()
         self._watchdog_at = self._born if self._watchdog else None
+        self._upgrade = around.upgrade
         self._port.watch(around.control.fileno())
+
+    @classmethod
+    def resume(cls, around: Surroundings, generations: dict[int, Resources], left: handover.Handover) -> Master:
+        """Go on where another image of this process has left off. `generations` are those that it speaks of."""
+        reign = left.reign
+        self = cls(around, generations[reign.current])
+        self._generations = generations
+        self._state = machine(reign)
+        self._announced = True
+        self._started, self._born = reign.started, reign.born
+        self._requests, self._cut, self._deaths = reign.requests, reign.cut, reign.deaths
+        self._last_reload = reign.last_reload
+        for client in left.estate.clients:
+            self._port.watch(client.fd)
+        for worker in reign.workers:
+            link = Link(
+                worker.serial, worker.slot, worker.generation, socket.socket(fileno=worker.link), worker.born, worker.pid,
+                serving=worker.serving, reported=worker.reported,
+            )  # fmt: skip
+            self._attach(link, [(output.fd, output.stream, output.rest) for output in worker.outputs])
+        return self
+
+    def _attach(self, link: Link, outputs: list[tuple[int, str, bytes]]) -> None:
+        """Listen to a worker that lives: its socket, and what it prints."""
+        self._links[link.serial] = link
+        self._by_fd[link.sock.fileno()] = link
+        self._port.watch(link.sock.fileno())
+        for fd, stream, rest in outputs:
+            reader = OutputReader(fd, self._pool, link.pid, stream, rest)
+            link.output += (reader,)
+            self._outputs[fd] = reader
+            self._port.watch(fd)
 
     # --- The loop ------------------------------------------------------------------
 
-    def run(self) -> int:
+    def run(self, fresh: Resources | None = None, tickets: Iterable[int] = ()) -> int:
+        """`fresh` is for a generation that is to begin at once, and answer for these tickets."""
         events: list[lc.Event] = []
+        if fresh is not None:
+            self._resources = fresh
+            events = [lc.Reload(policy(fresh.settings), ticket) for ticket in tickets or (0,)]
         while True:
             before = self._state
             self._state, actions = lc.step(before, events, self._port.now())
@@ -149,6 +181,8 @@ class Master:
                     return action.code
                 events += self._perform(action)
             self._announce(before)
+            if self._upgrade.under_way and not events:
+                self._go_on_with_the_upgrade()
             if not events:
                 events = self._gather()
 
@@ -176,7 +210,9 @@ class Master:
             self._around.notifier.ready()
 
     def _next_wake(self) -> float | None:
-        times = [lc.next_deadline(self._state), self._scan_at, self._explain_at, self._watchdog_at]
+        times = [
+            lc.next_deadline(self._state), self._scan_at, self._explain_at, self._watchdog_at, self._upgrade.deadline,
+        ]  # fmt: skip
         return min((time for time in times if time is not None), default=None)
 
     def _gather(self) -> list[lc.Event]:
@@ -191,6 +227,8 @@ class Master:
                 self._read_output(fd)
             elif fd == self._around.control.fileno():
                 self._accept()
+            elif fd == self._upgrade.fd:
+                self._upgrade.hear()
             elif self._around.control.owns(fd):
                 events += self._command(fd)
         for signalled in woken.signals:
@@ -237,8 +275,11 @@ class Master:
             self._write(who)
             return [lc.Stop(hurry=False)]
         self._write(who)
-        if number in RELOADS:
+        if number == RELOAD:
             return self._reload(0)
+        if number == RESTART:
+            self._restart(0)
+            return []
         if number in SCALES:
             return [self._resize(SCALES[signal.Signals(number)], 0)]
         self._reopen()
@@ -264,8 +305,11 @@ class Master:
             case Do.REOPEN:
                 self._reopen()
                 events: list[lc.Event] = []
-            case Do.RELOAD | Do.RESTART:
+            case Do.RELOAD:
                 return self._reload(ticket, wait=command.wait)
+            case Do.RESTART:
+                self._restart(ticket, wait=command.wait)
+                return []
             case Do.STOP:
                 self._write(notes.Terminating())
                 events = [lc.Stop(hurry=False, ticket=held)]
@@ -287,22 +331,113 @@ class Master:
             try:
                 self._resources = self._around.renew(self._resources)
             except ReloadRefused as refused:
-                self._write(notes.Trouble(f"reload refused: {refused}"))
-                self._last_reload = LastReload(
-                    self._state.current.generation, ok=False, text=str(refused), at=time.time()
-                )
-                self._around.notifier.reloading()  # whoever waits for the end of a reload hears of one
-                self._around.notifier.ready()
-                if ticket:
-                    self._around.control.answer(ticket, Reply(ok=False, text=str(refused)))
+                self.refuse([ticket], str(refused))
                 return []
         if ticket and not wait:
             self._around.control.answer(ticket, Reply(ok=True, text="reload: begun"))
             ticket = 0
         return [lc.Reload(policy(self._resources.settings), ticket)]
 
+    # --- Another image of the master ------------------------------------------------------
+
+    def _restart(self, ticket: int, *, wait: bool = True) -> None:
+        """See whether the program could take over; whoever asks while we do gets the same outcome."""
+        if self._state.phase is not lc.Phase.RUNNING:
+            self._answer([ticket], ok=False, text=lc.STOPPING)
+            return
+        if ticket and wait:
+            self._upgrade.tickets.append(ticket)
+        elif ticket:
+            self._answer([ticket], ok=True, text="restart: begun")
+        if self._upgrade.under_way:
+            return
+        try:
+            timeout = self._resources.settings.boot_timeout
+            self._upgrade.begin(handover.encode(self._leave()), self._port.now(), timeout)
+        except OSError as error:
+            self._refuse_upgrade(f"{self._upgrade.program.path}: {error.strerror}")
+
+    def _go_on_with_the_upgrade(self) -> None:
+        """Nothing is left to be done by this image: let the next one begin, or do without it where we are to end."""
+        if self._state.phase is not lc.Phase.RUNNING:
+            self._answer(self._upgrade.cancel(), ok=False, text=lc.STOPPING)
+        elif self._upgrade.ready and self._state.announced:
+            program = self._upgrade.program
+            self._write(notes.Reexecuting(program.path, program.argv))
+            try:
+                self._upgrade.execute(self._leave())
+            except OSError as error:
+                self._refuse_upgrade(f"{program.path}: {error.strerror}")
+
+    def _refuse_upgrade(self, why: str) -> None:
+        note = notes.UpgradeFailed(why)
+        self._write(note)
+        self._refused(self._upgrade.cancel(), note.text())
+
+    def refuse(self, tickets: Iterable[int], why: str) -> None:
+        """There is nothing to begin a new generation with: what serves goes on."""
+        self._write(notes.Trouble(f"reload refused: {why}"))
+        self._refused(tickets, why)
+
+    def _refused(self, tickets: Iterable[int], why: str) -> None:
+        self._last_reload = LastReload(self._state.current.generation, ok=False, text=why, at=time.time())
+        self._around.notifier.reloading()  # whoever waits for the end of a reload hears of one
+        self._around.notifier.ready()
+        self._answer(tickets, ok=False, text=why)
+
+    def _answer(self, tickets: Iterable[int], *, ok: bool, text: str) -> None:
+        for ticket in tickets:
+            if ticket:
+                self._around.control.answer(ticket, Reply(ok=ok, text=text))
+
+    def _leave(self) -> handover.Handover:
+        """Everything that another image needs to go on."""
+        state = self._state
+        named = {release.generation: release for release in (state.current, *state.overtaken)}
+        if state.fallback is not None:
+            named[state.fallback.generation] = state.fallback
+        releases = [
+            handover.Release(
+                generation, plain(held.settings),
+                named[generation].policy.workers if generation in named else held.settings.workers,
+                [listener.number for listener in held.listeners],
+            )
+            for generation, held in ((n, self._generations.get(n, self._resources)) for n in state.generations)
+        ]  # fmt: skip
+        reign = handover.Reign(
+            current=state.current.generation,
+            fallback=None if state.fallback is None else state.fallback.generation,
+            overtaken=[release.generation for release in state.overtaken], releases=releases,
+            workers=[self._worker_left(worker) for worker in state.workers if worker.pid is not None],
+            serial=state.serial, generation=state.generation, failures=list(state.failures),
+            forks_failed=state.forks_failed, spawn_after=state.spawn_after, why=state.why, waiting=list(state.waiting),
+            started=self._started, born=self._born, requests=self._requests, cut=self._cut, deaths=self._deaths,
+            last_reload=self._last_reload,
+        )  # fmt: skip
+        estate = self._around.estate()
+        return handover.Handover(handover.FORMAT, __version__, estate, reign, list(self._upgrade.tickets))
+
+    def _worker_left(self, worker: lc.Worker) -> handover.Worker:
+        link = self._links[worker.serial]
+        assert worker.pid is not None
+        outputs = [
+            handover.Output(reader.fileno(), reader.stream, reader.rest)
+            for reader in link.output
+            if reader.fileno() in self._outputs
+        ]
+        return handover.Worker(
+            worker.serial, worker.slot, worker.generation, worker.stage.name.lower(), worker.pid, link.sock.fileno(),
+            worker.born, worker.since, worker.deadline, worker.ready_at, worker.spent, worker.overdue,
+            link.serving, link.reported, outputs,
+        )  # fmt: skip
+
     def _bury(self, pid: int, status: int) -> list[lc.Event]:
         """A process has ended: hear its last words, name what it was doing, free its place."""
+        if pid == self._upgrade.pid:
+            why = self._upgrade.ended(status)
+            if why:
+                self._refuse_upgrade(f"the new lastcall cannot start: {why}")
+            return []
         link = next((link for link in self._links.values() if link.pid == pid), None)
         if link is None:
             self._write(notes.ChildUnknown(pid, status))
@@ -345,6 +480,7 @@ class Master:
 
     def _look_after(self, now: float) -> list[lc.Event]:
         events: list[lc.Event] = []
+        self._upgrade.expire(now)
         timeout = self._resources.settings.request_timeout
         if timeout and (self._scan_at is None or self._scan_at <= now):
             self._scan_at = now + min(SCAN, timeout)
@@ -453,15 +589,11 @@ class Master:
             become_worker(birth, self._let_go(link, [read for read, _ in pipes]))
         theirs.close()
         link.pid = pid
-        self._links[spawn.serial] = link
-        self._by_fd[ours.fileno()] = link
-        self._port.watch(ours.fileno())
-        for (read, write), stream in zip(pipes, ("stdout", "stderr"), strict=False):
+        for _, write in pipes:
             os.close(write)
-            reader = OutputReader(read, self._pool, pid, stream)
-            link.output += (reader,)
-            self._outputs[read] = reader
-            self._port.watch(read)
+        self._attach(
+            link, [(read, stream, b"") for (read, _), stream in zip(pipes, ("stdout", "stderr"), strict=False)]
+        )
         return lc.Spawned(spawn.serial, pid)
 
     def _let_go(self, link: Link, pipes: list[int]) -> Callable[[], None]:
@@ -472,6 +604,8 @@ class Master:
                     reader.close()
             for fd in pipes:
                 os.close(fd)
+            if self._upgrade.fd >= 0:
+                os.close(self._upgrade.fd)
             self._around.control.close(unlink=False)
             self._around.let_go()
 

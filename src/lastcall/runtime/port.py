@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +32,12 @@ class Port(Protocol):
 
     def fork(self) -> int:
         """As fork(2): 0 in the new process, which has all signals of the master's set blocked. Raises OSError."""
+
+    def start(self, path: str, argv: Sequence[str], environ: Mapping[str, str], files: Mapping[int, int]) -> int:
+        """Run another program in a new process, with no signal blocked; `files` are its descriptors: its number, ours.
+
+        Raises OSError.
+        """
 
     def kill(self, pid: int, number: int) -> None:
         """Signal a process that has not been reaped: ESRCH cannot happen."""

@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from lastcall.runtime.port import Signalled, Woken
@@ -35,6 +35,10 @@ class Posix:
 
     def fork(self) -> int:
         return os.fork()
+
+    def start(self, path: str, argv: Sequence[str], environ: Mapping[str, str], files: Mapping[int, int]) -> int:
+        actions = [(os.POSIX_SPAWN_DUP2, ours, theirs) for theirs, ours in files.items()]
+        return os.posix_spawn(path, list(argv), environ, file_actions=actions, setsigmask=())
 
     def kill(self, pid: int, number: int) -> None:
         os.kill(pid, number)

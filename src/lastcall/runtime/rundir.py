@@ -135,6 +135,16 @@ class RunDir:
         self._clear()
         return self
 
+    @classmethod
+    def adopt(cls, path: Path, fd: int, leftovers: Iterable[str] = (), *, keep: bool = False) -> RunDir:
+        """The directory that another image of this process has opened, still locked through `fd`."""
+        return cls(path, fd, tuple(leftovers), keep=keep)
+
+    @property
+    def kept(self) -> bool:
+        """It was named by the operator, and is not removed."""
+        return self._keep
+
     def leave(self) -> None:
         """In a new worker: let go of the lock, which stays the master's. Nothing is removed."""
         os.close(self.fd)

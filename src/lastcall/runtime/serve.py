@@ -11,24 +11,29 @@ import gc
 import os
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from lastcall.config.origins import ConfigErrors, Loaded
 from lastcall.core import accesslog, exits, notes
 from lastcall.core.settings import Settings
-from lastcall.runtime import control, rundir, service, sockets
-from lastcall.runtime.board import Board
+from lastcall.protocol import handover
+from lastcall.protocol.handover import Estate, Handover
+from lastcall.runtime import control, rundir, service, sockets, upgrade
+from lastcall.runtime.board import LAYOUT, Board
 from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.logs import AccessLog, ErrorLog
 from lastcall.runtime.master import SIGNALS, Master, ReloadRefused, Resources, Surroundings
 from lastcall.runtime.posix import Posix
 from lastcall.runtime.sockets import Listener, ListenError
+from lastcall.runtime.upgrade import Program, Upgrade
 
 BOARD: Final = "board"
 """The board's file in the run directory."""
+LEFTOVERS: Final = (control.NAME, BOARD)
+"""What an instance that has died leaves behind in it."""
 
 
 class StartError(Exception):
@@ -39,10 +44,12 @@ def serve(loaded: Loaded, again: Callable[[], Loaded]) -> int:
     """Run until stopped; returns the exit code: 0, 70 (the application), 78 (configuration or start)."""
     settings = loaded.settings
     foreground: service.Foreground | None = None
+    start = upgrade.program()
     try:
         if settings.daemon:
             foreground = service.daemonize()
-        server = _Server(settings, again, foreground)
+        server = _Server(_begin(settings, foreground), settings, again, start, foreground)
+        resources = server.open_first()
     except (StartError, OSError, service.ServiceError, rundir.RunDirError) as error:
         message = f"lastcall: {error}"
         if foreground is None:
@@ -50,7 +57,78 @@ def serve(loaded: Loaded, again: Callable[[], Loaded]) -> int:
         else:
             foreground.failed(exits.CONFIG, message)
         return exits.CONFIG
-    return server.run(loaded)
+    server.warn(loaded)
+    return server.run(resources)
+
+
+def take_over(left: Handover, loaded: Loaded | ConfigErrors, again: Callable[[], Loaded]) -> int:
+    """Go on as the next image of a running master; then as `serve`. A mistake in the configuration changes nothing."""
+    start = upgrade.program()
+    current = next(release for release in left.reign.releases if release.generation == left.reign.current)
+    settings = loaded.settings if isinstance(loaded, Loaded) else upgrade.settings_of(current)
+    server = _Server(_inherit(left.estate, settings), settings, again, start, None)
+    return server.resume(left, loaded)
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What a server is made of: opened for the first time, or inherited."""
+
+    port: Posix
+    run_dir: rundir.RunDir
+    pid_file: service.PidFile | None
+    log: _Log
+    board: Board
+    inbox: Inbox
+    control: control.ControlServer
+    notifier: service.Notifier
+
+
+def _surroundings(settings: Settings) -> None:
+    """What holds for the whole process, workers included."""
+    service.limits(settings.rlimit_files, settings.rlimit_core)
+    if settings.chdir:
+        os.chdir(settings.chdir)
+    if settings.umask is not None:
+        os.umask(settings.umask)
+
+
+def _begin(settings: Settings, foreground: service.Foreground | None) -> _Parts:
+    """Open everything. Raises OSError, ServiceError, RunDirError; nothing is left behind then."""
+    port = Posix(SIGNALS)
+    _surroundings(settings)
+    directory = Path(settings.run_dir) if settings.run_dir else _default_run_dir(settings)
+    run_dir = rundir.RunDir.open(directory, LEFTOVERS, keep=bool(settings.run_dir))
+    pid_file = service.PidFile(Path(settings.pid)) if settings.pid else None
+    try:
+        if pid_file is not None:
+            pid_file.claim()
+        log = _open_log(settings, daemon=foreground is not None)
+        board = Board(run_dir.path / BOARD, create=True)
+        server = _control(run_dir.path)
+    except BaseException:
+        if pid_file is not None:
+            pid_file.remove()
+        run_dir.close()
+        raise
+    return _Parts(port, run_dir, pid_file, log, board, Inbox(), server, service.Notifier.take())
+
+
+def _inherit(estate: Estate, settings: Settings) -> _Parts:
+    """Take over what another image of this process has opened. The run directory and the pid file stay what they are."""
+    port = Posix(SIGNALS)
+    _surroundings(settings)
+    run_dir = rundir.RunDir.adopt(Path(estate.run_dir), estate.lock, LEFTOVERS, keep=estate.keep_run_dir)
+    pid_file = service.PidFile.adopt(Path(estate.pid_file), estate.pid_lock) if estate.pid_lock >= 0 else None
+    try:
+        log = _open_log(settings, daemon=settings.daemon)
+    except OSError as error:
+        log = _Log("-", notes.Level.NOTICE)
+        log.write(notes.Trouble(f"the error log cannot be opened: {error}"))
+    server = control.ControlServer.adopt(run_dir.path, estate.control, estate.clients)
+    board = Board(run_dir.path / BOARD, create=False)
+    notifier = service.Notifier(estate.notify, os.getpid())
+    return _Parts(port, run_dir, pid_file, log, board, Inbox.adopt(estate.inbox), server, notifier)
 
 
 class _Log(ErrorLog):
@@ -64,71 +142,110 @@ class _Log(ErrorLog):
         super().write(note)
 
 
-class _Server:
-    """What lives as long as the master: opened in order by the constructor, closed in reverse by `run`."""
+def _open_log(settings: Settings, *, daemon: bool) -> _Log:
+    """In a daemon stdout and stderr are the log as well, or nothing: it must not hold the terminal of its start."""
+    path, level = settings.error_log, notes.Level[settings.log_level.upper()]
+    if not daemon:
+        return _Log(path, level)
+    if path == "-":
+        service.redirect(None)
+    log = _Log(path, level)
+    service.redirect(log.fileno())
+    return log
 
-    def __init__(self, settings: Settings, again: Callable[[], Loaded], foreground: service.Foreground | None) -> None:
+
+class _Server:
+    """What lives as long as the master: the parts, and the listeners and logs of its generations."""
+
+    def __init__(
+        self, parts: _Parts, settings: Settings, again: Callable[[], Loaded], start: Program,
+        foreground: service.Foreground | None,
+    ) -> None:  # fmt: skip
+        self.log = parts.log
+        self._parts = parts
+        self._settings = settings
         self._again = again
         self._foreground = foreground
-        self._settings = settings
         self._warned: set[str] = set()
-        self.port = Posix(SIGNALS)
-        service.limits(settings.rlimit_files, settings.rlimit_core)
-        if settings.chdir:
-            os.chdir(settings.chdir)
-        if settings.umask is not None:
-            os.umask(settings.umask)
-        directory = Path(settings.run_dir) if settings.run_dir else _default_run_dir(settings)
-        self._run_dir = rundir.RunDir.open(directory, (control.NAME, BOARD), keep=bool(settings.run_dir))
-        self._pid_file = service.PidFile(Path(settings.pid)) if settings.pid else None
-        try:
-            if self._pid_file is not None:
-                self._pid_file.claim()
-            self.log = self._open_log()
-            resources = self._open(settings, None)
-            board = Board(self._run_dir.path / BOARD, create=True)
-            self._control = _control(self._run_dir.path)
-        except BaseException:
-            if self._pid_file is not None:
-                self._pid_file.remove()
-            self._run_dir.close()
-            raise
-        self._notifier = service.Notifier.take()
+        self._listeners: tuple[Listener, ...] = ()
         self._around = Surroundings(
-            port=self.port, board=board, inbox=Inbox(), control=self._control, error_log=self.log,
-            notifier=self._notifier, run_dir=str(self._run_dir.path), ready=self._ready, renew=self._renew,
-            release=self._release, let_go=self._let_go,
+            port=parts.port, board=parts.board, inbox=parts.inbox, control=parts.control, error_log=parts.log,
+            notifier=parts.notifier, run_dir=str(parts.run_dir.path), ready=self._ready, renew=self._renew,
+            estate=self._estate, upgrade=Upgrade(start, parts.port), release=self._release, let_go=self._let_go,
         )  # fmt: skip
+
+    def open_first(self) -> Resources:
+        """What the first generation is given. Raises StartError; nothing of ours is left behind then."""
+        try:
+            resources = self._open(self._settings, None)
+        except StartError:
+            self._close()
+            raise
         self._listeners = resources.listeners
-        self._master = Master(self._around, resources)
+        return resources
 
-    def _open_log(self) -> _Log:
-        """In a daemon stdout and stderr are the log as well, or nothing: it must not hold the terminal of its start."""
-        path, level = self._settings.error_log, notes.Level[self._settings.log_level.upper()]
-        if self._foreground is None:
-            return _Log(path, level)
-        if path == "-":
-            service.redirect(None)
-        log = _Log(path, level)
-        service.redirect(log.fileno())
-        return log
-
-    def run(self, loaded: Loaded) -> int:
-        self._warn(loaded)
+    def run(self, resources: Resources) -> int:
+        """From nothing to the end; returns the exit code."""
         self.log.write(notes.Running(os.getpid()))
+        return self._run(Master(self._around, resources), None, ())
+
+    def resume(self, left: Handover, loaded: Loaded | ConfigErrors) -> int:
+        """From where the last image has left off to the end; begins a new generation where the configuration allows."""
+        self._listeners = tuple(sockets.adopt(listener) for listener in left.estate.listeners)
+        generations = {release.generation: self._inherited(release) for release in left.reign.releases}
+        before = generations[left.reign.current]
+        self.log.write(notes.Running(os.getpid()))
+        master = Master.resume(self._around, generations, left)
+        fresh: Resources | None = None
+        why = ""
+        if isinstance(loaded, ConfigErrors):
+            why = _fatal(loaded)
+        else:
+            try:
+                fresh = self._renewed(loaded, before)
+            except StartError as error:
+                why = str(error)
+        if fresh is None:
+            master.refuse(left.tickets, why)
+        return self._run(master, fresh, left.tickets)
+
+    def _inherited(self, release: handover.Release) -> Resources:
+        settings = upgrade.settings_of(release)
+        listeners = tuple(listener for listener in self._listeners if listener.number in release.listeners)
+        log = None
+        try:
+            log = self._access_log(settings, None)
+        except OSError as error:
+            self.log.write(notes.Trouble(f"the access log cannot be opened: {error}"))
+        return Resources(settings, listeners, log)
+
+    def _run(self, master: Master, fresh: Resources | None, tickets: Iterable[int]) -> int:
         gc.collect()
         gc.freeze()  # a worker's collector then leaves the master's memory shared
-        code = self._master.run()
-        for listener in self._listeners:
-            sockets.unlink(listener)
-            listener.sock.close()
-        self._control.close(unlink=True)
-        if self._pid_file is not None:
-            self._pid_file.remove()
-        self._run_dir.close()
+        code = master.run(fresh, tickets)
+        self._close()
         if code:
             self._tell_why(code)
         return code
+
+    def _close(self) -> None:
+        for listener in self._listeners:
+            sockets.unlink(listener)
+            listener.sock.close()
+        self._parts.control.close(unlink=True)
+        if self._parts.pid_file is not None:
+            self._parts.pid_file.remove()
+        self._parts.run_dir.close()
+
+    def _estate(self) -> Estate:
+        parts = self._parts
+        return Estate(
+            run_dir=str(parts.run_dir.path), keep_run_dir=parts.run_dir.kept, lock=parts.run_dir.fd,
+            pid_file=str(parts.pid_file.path) if parts.pid_file else "",
+            pid_lock=parts.pid_file.fd if parts.pid_file else -1, board=LAYOUT, inbox=parts.inbox.ends(),
+            control=parts.control.fileno(), clients=parts.control.clients(),
+            listeners=[sockets.left(listener) for listener in self._listeners], notify=parts.notifier.variables,
+        )  # fmt: skip
 
     def _tell_why(self, code: int) -> None:
         """Whoever has started us hears why there is nothing; before, only the log did."""
@@ -140,7 +257,7 @@ class _Server:
         elif self._settings.error_log != "-":
             print(message, file=sys.stderr)
 
-    def _warn(self, loaded: Loaded) -> None:
+    def warn(self, loaded: Loaded) -> None:
         """Say what is doubtful in the configuration; at a reload, only what is so for the first time."""
         for text in (str(problem).removeprefix("warning: ") for problem in loaded.warnings):
             if text not in self._warned:
@@ -149,14 +266,14 @@ class _Server:
 
     def _ready(self) -> None:
         if self._foreground is not None:
-            self._notifier.main_pid(os.getpid())
+            self._parts.notifier.main_pid(os.getpid())
             self._foreground.ready()
 
     def _let_go(self) -> None:
-        self.port.close()
-        self._run_dir.leave()
-        if self._pid_file is not None:
-            self._pid_file.leave()
+        self._parts.port.close()
+        self._parts.run_dir.leave()
+        if self._parts.pid_file is not None:
+            self._parts.pid_file.leave()
         if self._foreground is not None:
             self._foreground.leave()
 
@@ -180,7 +297,7 @@ class _Server:
             for listener in opened:
                 listener.sock.close()
             raise StartError(str(error)) from error
-        return Resources(_with_tmp_dir(settings, self._run_dir.path), tuple(listeners), log)
+        return Resources(_with_tmp_dir(settings, self._parts.run_dir.path), tuple(listeners), log)
 
     def _access_log(self, settings: Settings, before: Resources | None) -> AccessLog | None:
         if not settings.access_log:
@@ -193,13 +310,16 @@ class _Server:
 
     def _renew(self, before: Resources) -> Resources:
         try:
-            loaded = self._again()
-            resources = self._open(loaded.settings, before)
+            return self._renewed(self._again(), before)
         except ConfigErrors as errors:
-            raise ReloadRefused("\n".join(str(problem) for problem in errors.problems if problem.fatal)) from errors
+            raise ReloadRefused(_fatal(errors)) from errors
         except StartError as error:
             raise ReloadRefused(str(error)) from error
-        self._warn(loaded)
+
+    def _renewed(self, loaded: Loaded, before: Resources) -> Resources:
+        """What the next generation is given. Raises StartError."""
+        resources = self._open(loaded.settings, before)
+        self.warn(loaded)
         if loaded.settings.log_level != before.settings.log_level:
             self.log.level = notes.Level[loaded.settings.log_level.upper()]
         self._listeners = tuple(dict.fromkeys((*self._listeners, *resources.listeners)))
@@ -213,6 +333,10 @@ class _Server:
                 sockets.unlink(listener)
                 listener.sock.close()
         self._listeners = tuple(listener for listener in self._listeners if id(listener) in kept)
+
+
+def _fatal(errors: ConfigErrors) -> str:
+    return "\n".join(str(problem) for problem in errors.problems if problem.fatal)
 
 
 def _known(before: Resources | None, address: object, *, fastcgi: bool) -> Listener | None:

@@ -47,6 +47,18 @@ class PidFile:
         self.path = path
         self._fd = -1
 
+    @classmethod
+    def adopt(cls, path: Path, fd: int) -> PidFile:
+        """The file that another image of this process has written, still locked through `fd`."""
+        self = cls(path)
+        self._fd = fd
+        return self
+
+    @property
+    def fd(self) -> int:
+        """Of the lock; -1: not ours."""
+        return self._fd
+
     def claim(self) -> None:
         """Write our pid. Raises ServiceError when another instance is alive, or it cannot be written."""
         fresh = self.path.with_name(f".{self.path.name[:200]}.{os.getpid()}")
@@ -341,10 +353,16 @@ def _limit(which: int, name: str, wanted: int) -> None:
 # --- systemd -----------------------------------------------------------------
 
 
+MANAGERS: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""The variables that the service manager speaks through."""
+
+
 class Notifier:
     """Tells the service manager how we are, where there is one. Never raises, never waits."""
 
     def __init__(self, environ: Mapping[str, str], pid: int) -> None:
+        self.variables = {name: environ[name] for name in MANAGERS if name in environ}
+        """What the manager has told us, for another image of this process."""
         self._address = notify.address(environ.get("NOTIFY_SOCKET", ""))
         usec, watched = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
         self._interval = notify.watchdog_interval(usec, watched, pid)
@@ -353,7 +371,7 @@ class Notifier:
     def take(cls, environ: MutableMapping[str, str] = os.environ) -> Notifier:
         """A notifier from the environment, from which its variables are removed: they are not for workers."""
         notifier = cls(environ, os.getpid())
-        for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        for name in MANAGERS:
             environ.pop(name, None)
         return notifier
 

@@ -16,7 +16,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from lastcall.core.address import Address
+from lastcall.core.address import Address, parse
+from lastcall.protocol import handover
 
 
 class ListenError(Exception):
@@ -71,6 +72,21 @@ def listen(address: Address, *, fastcgi: bool, backlog: int, access: SocketFile)
     host, port = sock.getsockname()[:2]
     name = host if host not in ("0.0.0.0", "::") else socket.gethostname()  # noqa: S104 - compared, not bound
     return Listener(sock, number, address, fastcgi, name, str(port))
+
+
+def left(listener: Listener) -> handover.Listener:
+    """A listener as it is written down for the next image of the master."""
+    return handover.Listener(
+        listener.fd, listener.number, str(listener.address), listener.fastcgi, listener.name, listener.port
+    )
+
+
+def adopt(there: handover.Listener) -> Listener:
+    """A listener that another image of this process has opened. Those that are opened later get higher numbers."""
+    global _numbers  # noqa: PLW0603 - a counter of the process
+    _numbers = itertools.count(max(there.number + 1, next(_numbers)))
+    address = parse(there.address)
+    return Listener(socket.socket(fileno=there.fd), there.number, address, there.fastcgi, there.name, there.port)
 
 
 def _tcp(address: Address) -> socket.socket:

@@ -103,14 +103,21 @@ def reload(run_dir: Path, wait: bool, timeout: float) -> None:
     epilog="""\b
 Examples:
   lastcall restart
-  lastcall restart --wait
+  lastcall restart --wait --timeout 60
+
+\b
+With --wait, exits 0 when the new master's generation is in service, 1 with the reason when the new
+program cannot start, or its generation cannot be brought up (the old one serves on).
 """
 )
 @_wait
 @_timeout
 @_on_instance
 def restart(run_dir: Path, wait: bool, timeout: float) -> None:
-    """Reload, with a new master as well: after an upgrade of Python or of lastcall itself."""
+    """Reload, with a new master as well: after an upgrade of Python or of lastcall itself.
+
+    The master becomes the program that it was started as, under the same pid; links are followed anew.
+    """
     _order(run_dir, Command(Do.RESTART, wait=wait), "restarting", timeout if wait else client.PATIENCE)
 
 

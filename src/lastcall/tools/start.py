@@ -12,8 +12,9 @@ import click
 
 from lastcall.config.origins import ConfigErrors, Loaded, Problem
 from lastcall.config.sources import CONFIG_VARIABLE, Sources
-from lastcall.core import values
+from lastcall.core import exits, values
 from lastcall.core.settings import SPECS, Group, Kind, Spec
+from lastcall.protocol.handover import TAKE_OVER, VARIABLE, Unreadable
 
 # --- Options -----------------------------------------------------------------
 
@@ -71,6 +72,8 @@ def _serve(config: str | None, **given: object) -> None:
     can also be given as LASTCALL_<NAME> in the environment, or in the TOML file: docs/CONFIGURATION.md.
     """
     origin = sources(given, config)
+    if VARIABLE in os.environ:
+        raise click.exceptions.Exit(_take_over(origin))
     try:
         loaded = origin.read()
     except ConfigErrors as errors:
@@ -80,6 +83,31 @@ def _serve(config: str | None, **given: object) -> None:
     from lastcall.runtime.serve import serve as run  # noqa: PLC0415
 
     raise click.exceptions.Exit(run(loaded, origin.read))
+
+
+def _take_over(origin: Sources) -> int:
+    """Go on as the next image of a running master; or say, as its probe, whether we could."""
+    from lastcall.runtime.serve import take_over  # noqa: PLC0415 - as above; and the probe is to import all that is needed
+    from lastcall.runtime.upgrade import inherited  # noqa: PLC0415
+
+    loaded: Loaded | ConfigErrors
+    try:
+        left = inherited(os.environ)
+    except Unreadable as error:
+        click.echo(f"lastcall: {error}", err=True)
+        return exits.CONFIG
+    assert left is not None
+    try:
+        loaded = origin.read()
+    except ConfigErrors as errors:
+        loaded = errors
+    purpose, handover = left
+    if purpose == TAKE_OVER:
+        return take_over(handover, loaded, origin.read)
+    if isinstance(loaded, ConfigErrors):
+        _tell(loaded.problems)
+        return loaded.exit_code
+    return exits.OK
 
 
 def _tell(problems: list[Problem]) -> None:

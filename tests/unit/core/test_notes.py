@@ -12,7 +12,7 @@ from lastcall.core.notes import Level, Note
 
 KINDS = [each for _, each in inspect.getmembers(notes, inspect.isclass) if issubclass(each, Note) and each is not Note]
 
-EXAMPLES = {"int": 7, "str": "x", "float": 1.5, "bool": False}
+EXAMPLES: dict[str, object] = {"int": 7, "str": "x", "float": 1.5, "bool": False, "tuple[str, ...]": ("x",)}
 
 
 def example(kind: type[Note]) -> Note:
@@ -44,6 +44,7 @@ PHP_FPM = [
         Level.NOTICE,
         "[pool app] child 7 exited on signal 9 (SIGKILL) after 1.500000 seconds from start",
     ),
+    (notes.Reexecuting("/bin/x", ("x", "serve")), Level.NOTICE, 'reloading: execvp("/bin/x", {"x", "serve"})'),
     (notes.Said("app", 7, "stderr", "oops"), Level.WARNING, '[pool app] child 7 said into stderr: "oops"'),
 ]
 
@@ -72,4 +73,5 @@ def test_no_field_of_a_note_is_idle(kind: type[Note]) -> None:
     note = example(kind)
     for name in fields:
         old = getattr(note, name)
-        assert dataclasses.replace(note, **{name: "other" if old == "x" else old + 1000}).text() != note.text(), name
+        other = "other" if old == "x" else ("other",) if old == ("x",) else old + 1000
+        assert dataclasses.replace(note, **{name: other}).text() != note.text(), name

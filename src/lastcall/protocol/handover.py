@@ -1,0 +1,164 @@
+"""What the master leaves to its next image when it re-executes itself: one JSON document in an anonymous file.
+
+Descriptors cross the exec under their numbers; everything else is here. The reader may be a newer or an older lastcall than
+the writer: fields that it does not know are ignored, those that are missing have defaults, and what cannot be read at
+all is refused by the probe, before anything has changed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from lastcall.protocol.control import LastReload
+
+VARIABLE = "_LASTCALL_HANDOVER"
+"""The environment variable that names the document: `PURPOSE:DESCRIPTOR`."""
+PROBE = "probe"
+"""Say whether you could take over, and exit."""
+TAKE_OVER = "take-over"
+FORMAT = 1
+"""Raised when a reader of the old format would misunderstand the new one."""
+BYTES_MAX = 16 << 20
+"""Of the document: 512 workers and 64 clients take less than a megabyte."""
+
+Plain = str | int | float | bool | list[str] | None
+
+
+class Unreadable(Exception):
+    """The document cannot be taken over; the text says why."""
+
+
+class Output(msgspec.Struct, frozen=True):
+    """The master's end of a worker's stdout or stderr, and the unfinished line that was read from it."""
+
+    fd: int
+    stream: str
+    rest: bytes = b""
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """A worker, as the machine and the shell know it. Times are monotonic."""
+
+    serial: int
+    slot: int
+    generation: int
+    stage: str
+    pid: int
+    link: int
+    """The descriptor of the master's end of its socket."""
+    born: float
+    since: float
+    deadline: float | None = None
+    ready_at: float | None = None
+    spent: str = ""
+    overdue: bool = False
+    serving: bool = False
+    reported: float = 0.0
+    outputs: list[Output] = []
+
+
+class Release(msgspec.Struct, frozen=True):
+    """A generation: what it was given."""
+
+    generation: int
+    settings: dict[str, Plain]
+    workers: int
+    """How many it should have, after scaling."""
+    listeners: list[int]
+    """By their numbers."""
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """A listening socket."""
+
+    fd: int
+    number: int
+    address: str
+    fastcgi: bool
+    name: str
+    port: str
+
+
+class Client(msgspec.Struct, frozen=True):
+    """A client of the control socket that waits for an answer."""
+
+    fd: int
+    ticket: int
+    received: bytes = b""
+
+
+class Reign(msgspec.Struct, frozen=True):
+    """What the master's loop knows."""
+
+    current: int
+    """The generation in force; `releases` has it, and all others that are named here or that workers belong to."""
+    fallback: int | None
+    overtaken: list[int]
+    releases: list[Release]
+    workers: list[Worker]
+    serial: int
+    generation: int
+    failures: list[float]
+    forks_failed: int
+    spawn_after: float
+    why: str
+    waiting: list[int]
+    """Tickets of a reload under way."""
+    started: float
+    """Unix time."""
+    born: float
+    requests: int
+    cut: int
+    deaths: int
+    last_reload: LastReload | None = None
+
+
+class Estate(msgspec.Struct, frozen=True):
+    """What surrounds it."""
+
+    run_dir: str
+    keep_run_dir: bool
+    lock: int
+    pid_file: str
+    pid_lock: int
+    """-1: there is no pid file."""
+    board: str
+    """The layout of the board: both images must mean the same."""
+    inbox: list[int]
+    control: int
+    clients: list[Client]
+    listeners: list[Listener]
+    notify: dict[str, str]
+    """The service manager's environment variables, which were taken out of the environment."""
+
+
+class Handover(msgspec.Struct, frozen=True):
+    """The whole document."""
+
+    format: int
+    version: str
+    """The lastcall that wrote it."""
+    estate: Estate
+    reign: Reign
+    tickets: list[int]
+    """Of those who wait for the restart."""
+
+
+class _Head(msgspec.Struct, frozen=True):
+    format: int
+    version: str = "?"
+
+
+def encode(handover: Handover) -> bytes:
+    return msgspec.json.encode(handover)
+
+
+def decode(data: bytes) -> Handover:
+    """Raises Unreadable."""
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+        if head.format != FORMAT:
+            raise Unreadable(f"lastcall {head.version} hands over in format {head.format}, this one reads {FORMAT}")
+        return msgspec.json.decode(data, type=Handover)
+    except msgspec.MsgspecError as error:
+        raise Unreadable(f"what was handed over cannot be read: {error}") from error
