@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import BinaryIO, cast
 
 
 def wait(name: str) -> None:
@@ -17,11 +19,14 @@ def wait(name: str) -> None:
 
 
 def app(environ: dict[str, object], start_response: Callable[..., object]) -> Iterable[bytes]:
-    """`/pid`, `/wait/FILE` (until it exists), `/say-later/FILE` (prints then), `/exit/N`, `/print/TEXT`; else hello."""
+    """What the path says: `/pid`, `/body` (who has read what), `/wait/FILE` (until it exists), `/exit/N`, ...; else: hello."""
     path = str(environ["PATH_INFO"])
     body = b"hello\n"
     if path == "/pid":
         body = str(os.getpid()).encode()
+    elif path == "/body":
+        given = cast("BinaryIO", environ["wsgi.input"]).read()
+        body = f"{os.getpid()} {hashlib.sha256(given).hexdigest()}".encode()
     elif path.startswith("/wait/"):
         wait("/" + path.removeprefix("/wait/"))
         body = b"waited\n"

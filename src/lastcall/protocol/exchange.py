@@ -117,10 +117,18 @@ class Codec(Protocol):
     def refuse(self, status: int, detail: str) -> bytes:
         """A whole small response to a request that will not be run. `keep` is False after it."""
 
-    def unserved(self) -> bytes | None:
+    def unserved(self, read: bytes = b"") -> bytes | None:
         """Every byte received that belongs to no finished request, for another codec in this one's place.
 
-        None once a request is under way. Before the head is complete the bytes are all still there.
+        `read`: what `read()` has given of the request under way. Not to be asked once its response has begun. None
+        when nobody could go on from here: after an error or an abort, or while something is owed.
+        """
+
+    @property
+    def behind(self) -> int | None:
+        """Bytes received behind the request under way, once its body is complete: the last ones handed in.
+
+        None when they are not to be handed to any other codec, because `end()` will answer some of them.
         """
 
     @property

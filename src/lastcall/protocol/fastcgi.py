@@ -193,18 +193,18 @@ class Connection:
         self._owed = []
         return owed
 
-    def unserved(self) -> bytes | None:
+    def unserved(self, read: bytes = b"") -> bytes | None:
         """See exchange.py. Made anew from what was understood: records that were answered or ignored are left out."""
-        if self._error is not None:
+        if self._error is not None or self._owed:
             return None
         if self._stage is _IDLE:
             return self._buffer
-        if self._stage is not _HEAD and self._request is None:
+        if self.aborted:
             return None
         number = self._id
         begin = _BEGIN.pack(RESPONDER, KEEP_CONN if self.keep else 0)
         records = [self._framed(BEGIN_REQUEST, begin)]
-        content = b"".join(self._pieces)
+        content = b"".join((read, *self._pieces))
         if self._stage is not _HEAD:
             records += (self._framed(PARAMS, self._params), HEADER.pack(VERSION, PARAMS, number, 0, 0))
         if content:
@@ -212,6 +212,23 @@ class Connection:
         if self._stage is _ENDED:
             records.append(HEADER.pack(VERSION, STDIN, number, 0, 0))
         return b"".join(records) + self._buffer
+
+    @property
+    def behind(self) -> int | None:
+        """See exchange.py. The one thing that `end()` is sure not to answer is (the start of) one plain request."""
+        buffer = self._buffer
+        have = len(buffer)
+        at = 0
+        while have - at >= 8:
+            _, kind, number, size, padding = HEADER.unpack_from(buffer, at)
+            after = at + 8 + size + padding
+            if after > have:
+                break
+            begins = kind == BEGIN_REQUEST and at == 0 and buffer[8:10] == b"\0\1"  # the role: RESPONDER
+            if number == 0 or not (begins or kind in (PARAMS, STDIN)):
+                return None
+            at = after
+        return have
 
     @property
     def idle(self) -> bool:

@@ -138,6 +138,17 @@ class Chunked:
                 at = end + 2
         return b"".join(out), buffer[at:]
 
+    def coded(self, body: bytes) -> bytes:
+        """What has been decoded, in the coding again, up to the very place where the buffer goes on."""
+        if self._left == 0:
+            return b"%x\r\n%b" % (len(body), body)
+        whole = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+        if self._left > 0:
+            return b"%b%x\r\n" % (whole, self._left)
+        if self._left == -2:
+            whole += b"0\r\n\r\n" if self.done else b"0\r\n"
+        return whole
+
     def _line(self, line: bytes) -> None:
         if self._left == -2:
             self._trailer_bytes += len(line) + 2
@@ -165,7 +176,7 @@ class Connection:
     """See `exchange.Codec` for what may be called when."""
 
     __slots__ = (
-        "_announced", "_buffer", "_chunked_in", "_chunked_out", "_eof", "_left", "_limits", "_method", "_old",
+        "_announced", "_buffer", "_chunked_in", "_chunked_out", "_eof", "_head", "_left", "_limits", "_method", "_old",
         "_scanned", "_stamp", "_swallow", "_under_way", "_written", "aborted", "keep",
         "short", "torn",
     )  # fmt: skip
@@ -178,6 +189,7 @@ class Connection:
         self._limits = limits
         self._stamp = stamp
         self._buffer = b""
+        self._head = b""  # of the request under way
         self._scanned = 0
         self._eof = False
         self._under_way = False  # between request() and end()
@@ -204,8 +216,16 @@ class Connection:
     def idle(self) -> bool:
         return not self._buffer and not self._under_way
 
-    def unserved(self) -> bytes | None:
-        return None if self._under_way else self._buffer
+    def unserved(self, read: bytes = b"") -> bytes | None:
+        if not self._under_way:
+            return self._buffer
+        if self._chunked_in is not None:
+            read = self._chunked_in.coded(read)
+        return self._head + read + self._buffer
+
+    @property
+    def behind(self) -> int:
+        return len(self._buffer)
 
     def outgoing(self) -> bytes:
         return b""
@@ -235,6 +255,7 @@ class Connection:
             self.keep = False
             raise
         self._buffer = buffer[end:]
+        self._head = head
         self._under_way = True
         self.keep = request.keep and self.keep
         return request
@@ -461,6 +482,7 @@ class Connection:
             self.keep = False
             self.torn = self._announced is None and not self._chunked_out and not self._swallow
         self._method = ""
+        self._head = b""
         self._under_way = False
         self._announced = None
         self._chunked_out = False

@@ -2,8 +2,8 @@
 
 One SEQPACKET socketpair per pool, its ends inherited by every worker: whoever has a connection that it cannot serve now
 puts it in, whoever is idle takes one out. A packet carries the descriptor (SCM_RIGHTS) and a small head: which listener
-the connection came from, its client, and the bytes that were read from it but not served. The kernel bounds the queue; a
-put that does not fit is refused, and the connection stays where it is.
+the connection came from, its client, and the bytes that were taken off it but not served (most often none: the kernel
+keeps them). The kernel bounds the queue; a put that does not fit is refused, and the connection stays where it is.
 """
 
 from __future__ import annotations
@@ -15,22 +15,26 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-_HEAD: Final = struct.Struct("<BBH")  # listener, length of the client's address, its port
+_HEAD: Final = struct.Struct("<BBH?")  # listener, length of the client's address, its port, continued
 CARRIED_MAX: Final = 65536
-"""Bytes read but not served that may travel with a connection: a request head, or a pipelined request."""
+"""Bytes taken off but not served that may travel with a connection: a request's head, or more of it."""
 _PACKET_MAX: Final = _HEAD.size + 255 + CARRIED_MAX
 _RIGHTS: Final = socket.CMSG_SPACE(4)
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A connection on its way. `listener` is the index of the listener it was accepted from."""
+    """A connection on its way. `listener` is the index of the listener it was accepted from.
+
+    `continued`: its client has had its 100 Continue for the request that is under way.
+    """
 
     fd: int
     listener: int
     client: str
     port: int
     carried: bytes
+    continued: bool = False
 
 
 class Inbox:
@@ -61,7 +65,7 @@ class Inbox:
         client = parcel.client.encode("latin-1", "replace")[:255]
         if len(parcel.carried) > CARRIED_MAX:
             return False
-        head = _HEAD.pack(parcel.listener, len(client), parcel.port)
+        head = _HEAD.pack(parcel.listener, len(client), parcel.port, parcel.continued)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [parcel.fd]))]
         try:
             self._in.sendmsg([head, client, parcel.carried], rights)
@@ -82,9 +86,9 @@ class Inbox:
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 (fd,) = array.array("i", data[:4])
-                listener, length, port = _HEAD.unpack_from(packet)
+                listener, length, port, continued = _HEAD.unpack_from(packet)
                 client = packet[_HEAD.size : _HEAD.size + length].decode("latin-1")
-                return Parcel(fd, listener, client, port, packet[_HEAD.size + length :])
+                return Parcel(fd, listener, client, port, packet[_HEAD.size + length :], continued)
         return None
 
     def close(self) -> None:

@@ -28,6 +28,8 @@ class Seen:
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     out: bytes = b""
     error: int | None = None
+    read: bytes = b""
+    """Of the body of a request that is not complete."""
 
     @property
     def records(self) -> list[tuple[int, int, bytes]]:
@@ -57,6 +59,7 @@ def served(chunks: list[bytes], codec: Connection | None = None) -> Seen:
     except ProtocolError as error:
         assert not codec.keep, "the connection is not to be used again"
         seen.error = error.status
+    seen.read = body
     return seen
 
 
@@ -219,13 +222,14 @@ def test_junk_behind_a_request_spoils_only_what_comes_next(name: str, split: boo
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_connection_can_be_handed_over_wherever_its_bytes_stop(name: str) -> None:
-    """Between two requests, and before a head is complete, another codec goes on from `unserved`."""
+    """Between two requests, inside a head, inside a body: another codec goes on from `unserved`."""
     data, requests, records = CASES[name]
     for at in range(len(data) + 1):
         first = Connection(Limits())
         before = served([data[:at]], first)
-        carried = first.unserved()
+        carried = first.unserved(before.read)
         if carried is None:
+            assert first.aborted or before.error
             continue
         after = served([carried, data[at:]] if carried else [data[at:]])
         assert before.requests + after.requests == requests
@@ -245,14 +249,45 @@ def test_what_was_not_handed_out_can_be_handed_over() -> None:
         assert fcgi.parse(carried) == fcgi.parse(rest + CUT_HEAD)
 
 
-def test_nothing_can_be_handed_over_while_a_request_is_under_way() -> None:
-    """From `request` to `end`, and after an error, the connection stays where it is."""
-    codec, _ = taken()
+def test_nothing_can_be_handed_over_after_an_abort_or_an_error() -> None:
+    """What was said of this request cannot be said again: the connection stays where it is."""
+    codec = Connection(Limits())
+    codec.receive(fcgi.begin(keep=True) + fcgi.params(GET))
+    assert codec.request() is not None
+    codec.receive(fcgi.record(fcgi.ABORT_REQUEST))
     assert codec.unserved() is None
-    codec.end()
+    codec.end(complete=False)
     assert codec.unserved() == b""
     codec.receive(JUNK)
     assert codec.unserved() is None
+
+
+def test_a_connection_on_which_something_is_owed_stays() -> None:
+    """The question has been understood, and will not be seen by any other codec."""
+    codec, _ = taken()
+    codec.receive(fcgi.record(fcgi.GET_VALUES, GET_VALUES, id=0))
+    codec.end()
+    assert codec.unserved() is None
+    assert codec.outgoing()
+    assert codec.unserved() == b""
+
+
+def test_what_is_behind_a_request_is_counted_if_it_is_not_answered_with_it() -> None:
+    """The start of the next request is; one whose role nobody plays, or with a question or an abort in it, is not."""
+    whole = fcgi.message(POST, b"12345", keep=True, id=2)
+    for at in range(len(whole) + 1):
+        codec, _ = taken()
+        codec.receive(whole[:at])
+        assert codec.behind == at
+    question = fcgi.record(fcgi.GET_VALUES, GET_VALUES, id=0)
+    for answered in (
+        whole + question,
+        fcgi.begin(role=2, id=2),
+        fcgi.begin(id=2) + fcgi.record(fcgi.ABORT_REQUEST, id=2),
+    ):
+        codec, _ = taken()
+        codec.receive(answered)
+        assert codec.behind is None
 
 
 # --- The request -------------------------------------------------------------

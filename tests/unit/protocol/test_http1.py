@@ -196,6 +196,32 @@ def test_a_pipelined_request_stays_where_it_is() -> None:
     assert second.path == "/2"
 
 
+BODIES = [
+    (b"Content-Length: 5\r\n", b"hello"),
+    (b"Transfer-Encoding: chunked\r\n", b"5;a=b\r\nhello\r\n1\r\n!\r\n00\r\nA: b\r\n\r\n"),
+    (b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n"),
+    (b"", b""),
+]
+
+
+@pytest.mark.parametrize(("field", "body"), BODIES)
+def test_a_connection_can_be_handed_over_wherever_its_bytes_stop(field: bytes, body: bytes) -> None:
+    """Inside a head, inside a body, behind a request: another codec goes on from `unserved`, and hears the same."""
+    data = b"\r\nPOST / HTTP/1.1\r\n" + HOST + field + b"\r\n" + body + b"GET /next HTTP/1.1\r\n"
+    expected = hear([data])
+    for at in range(len(data) + 1):
+        first = connection()
+        read = b""
+        if at:
+            first.receive(data[:at])
+        if first.request() is not None:
+            while piece := first.read():
+                read += piece
+        carried = first.unserved(read)
+        assert carried is not None
+        assert hear([piece for piece in (carried, data[at:]) if piece]) == expected
+
+
 def test_what_is_closed_in_the_middle_is_refused() -> None:
     """EOF inside a head or a body; but a request that is whole is answered after it."""
     assert hear([b"GET / HT"], ended=True) == 400

@@ -41,6 +41,10 @@ class Spool:
         self._file.seek(0)
         return self._file
 
+    def held(self) -> bytes | None:
+        """What has come so far; None when it is on disk."""
+        return b"".join(self._pieces) if self._file is None else None
+
     def close(self) -> None:
         if self._file is not None:
             self._file.close()

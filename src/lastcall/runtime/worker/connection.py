@@ -1,4 +1,10 @@
-"""One client's connection inside a worker: its socket, its codec, what is on its way in and out."""
+"""One client's connection inside a worker: its socket, its codec, what is on its way in and out.
+
+The kernel keeps the request: the codec is given what a peek has shown, and the bytes of a request leave the socket just
+before the first byte of its answer enters it. Until then whoever has the socket has the request, be it another worker
+that the connection was handed to, or one that takes over from the dead. What must hold at every moment: the first
+`peeked` bytes in the kernel are the last `peeked` bytes that the codec has received.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +25,26 @@ DONT_WAIT: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 HEAD_BYTES: Final = 8192
 """Read at a time while a head is awaited: most fit, and a larger buffer costs 0.3 microseconds more to make."""
 BODY_BYTES: Final = 65536
+PEEK_MAX: Final = 16384
+"""Bytes of a request that the kernel keeps; a larger one is taken off as it arrives. What is unread must never keep the
+client from sending the rest: 16 KiB come through an unread TCP connection even in segments of one byte as long as its
+receive buffer has 32 KiB (measured; Linux starts at 128). For UNIX sockets, and smaller buffers, see `stalled`."""
+PIECES_MAX: Final = 32
+"""Pieces in which a request may come that the kernel keeps. A segment of one byte holds 700 of the kernel's memory, and
+each look at it is a look at all that came before."""
 _RESET: Final = struct.pack("ii", 1, 0)
 """struct linger (socket(7)): on, for 0 seconds."""
 LINGER: Final = 2.0
 """Seconds after a refusal in which what the client still sends is read and dropped: closing with unread bytes would reset
 the connection, and with it the answer on its way."""
+_PEEK: Final = socket.MSG_PEEK | DONT_WAIT
+_DROP: Final = socket.MSG_TRUNC | DONT_WAIT
+"""Read without a copy; AF_UNIX knows no MSG_TRUNC (for streams) and copies."""
+_DROPPED: Final = bytearray(PEEK_MAX + 1)
+"""Where nobody looks: shared by all connections and threads."""
+_SO_MEMINFO: Final = 55
+_MEMINFO: Final = struct.Struct("II")
+"""Bytes of the receive buffer in use (bookkeeping included), and its size."""
 
 
 class Terms(Protocol):
@@ -47,8 +68,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_terms", "body", "client", "codec", "continued", "deadline", "ended", "fd", "lingering", "listener", "out",
-        "port", "refused", "registered", "request", "served", "sock", "trusted",
+        "_glanced", "_pieces", "_terms", "body", "client", "codec", "continued", "deadline", "due", "ended", "fd",
+        "lingering", "listener", "out", "peeked", "peeks", "port", "refused", "registered", "request", "served", "sock",
+        "trusted",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, codec: Codec, listener: int, client: str, port: str, terms: Terms) -> None:
@@ -63,7 +85,12 @@ class Connection:
         self.registered = 0  # the epoll events asked for; 0: not registered
         self.request: Request | None = None
         self.body: Spool | None = None
-        self.continued = False
+        self.continued = False  # the client has been told to go on and send its body
+        self.peeks = True  # all that belongs to no finished request is in the kernel
+        self.peeked = 0
+        self.due = 0  # bytes of the request under way, which its answer will take off
+        self._pieces = 0
+        self._glanced = 0
         self.out: Outgoing | None = None
         self.lingering = False
         self.refused = False
@@ -74,14 +101,112 @@ class Connection:
     # --- In ------------------------------------------------------------------------
 
     def receive(self) -> bool:
-        """Read what has arrived into the codec; False when nothing had. Raises OSError when the peer has reset."""
+        """Show the codec what has arrived; False when nothing had. Raises OSError when the peer has reset.
+
+        After False, or when less than PEEK_MAX has been peeked, the next byte, or the end, is an event.
+        """
+        if not self.peeks:
+            return self._take_in()
+        peeked = self.peeked
+        try:
+            data = self.sock.recv(HEAD_BYTES if peeked < HEAD_BYTES else PEEK_MAX, _PEEK)
+            if len(data) == HEAD_BYTES:
+                data = self.sock.recv(PEEK_MAX, _PEEK)  # no event tells of bytes that were there before
+        except BlockingIOError:
+            return False
+        if not peeked:
+            self.ended = not data
+            self.codec.receive(data)
+        elif len(data) > peeked:
+            self._pieces += 1
+            self.codec.receive(data[peeked:])
+        elif self._hung_up():
+            # No peek sees the end behind unread bytes. Nothing will become of these: they can as well be taken.
+            self.take()
+            return self._take_in()
+        else:
+            return False
+        self.peeked = len(data)
+        return True
+
+    def _take_in(self) -> bool:
         try:
             data = self.sock.recv(HEAD_BYTES if self.request is None else BODY_BYTES, DONT_WAIT)
         except BlockingIOError:
             return False
         self.ended = not data
-        self.codec.receive(data)
+        if not self.lingering:
+            self.codec.receive(data)
         return True
+
+    def _hung_up(self) -> bool:
+        poll = select.poll()
+        poll.register(self.fd, select.POLLRDHUP)
+        return bool(poll.poll(0))
+
+    def news(self) -> bool:
+        """Whether there is something that the codec has not seen: a byte, or the end."""
+        try:
+            return self.sock.recv_into(_DROPPED, self.peeked + 1, _PEEK) != self.peeked or self._hung_up()
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def hold(self, more: int = 0) -> None:
+        """Before waiting for more: what was peeked stays in the kernel, if all of the request can.
+
+        `more`: bytes that are known to come.
+        """
+        if self.peeked + max(more, 1) > PEEK_MAX or self._pieces > PIECES_MAX or self.codec.idle:
+            self.take()
+
+    def take(self) -> None:
+        """Take off what was peeked: from here on it is in the codec alone, and so is what follows, until that is idle."""
+        if self.peeked:
+            self._drop(self.peeked)
+        self.peeks = self.codec.idle
+
+    def whole(self) -> None:
+        """The request under way is complete: the first byte of its answer will take it off, and nothing behind it."""
+        if self.peeked:
+            behind = self.codec.behind
+            if behind is None:
+                self.take()
+            else:
+                self.due = self.peeked - behind
+
+    def _drop(self, count: int) -> None:
+        left = count
+        try:
+            while left:
+                left -= self.sock.recv_into(_DROPPED, left, _DROP) or left
+        except OSError:
+            pass  # broken: whoever sends or reads next is told so again
+        self.peeked -= count
+        self.due = 0
+        self._pieces = 0
+
+    def carried(self) -> bytes | None:
+        """What goes with the connection to another worker; None when it has to stay, for a body on disk or an error."""
+        if self.peeks:
+            return b""
+        read = b"" if self.body is None else self.body.held()
+        return None if read is None else self.codec.unserved(read)
+
+    def stalled(self) -> bool:
+        """Nothing has come since this was asked last, perhaps because what is unread leaves no room for more.
+
+        A UNIX socket's unread bytes count against its sender, each piece with 700 bytes of bookkeeping: 278 pieces,
+        and it waits. That cannot be seen from here.
+        """
+        before, self._glanced = self._glanced, self.peeked
+        if self._glanced != before:
+            return False
+        if self.sock.family == socket.AF_UNIX:
+            return True
+        used, size = _MEMINFO.unpack(self.sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
+        return bool(used * 2 > size)
 
     def more(self) -> bytes:
         """The next bytes of a streamed body, waiting for them; b"" at its end. Raises OSError, ProtocolError."""
@@ -105,6 +230,8 @@ class Connection:
     # --- Out -----------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
+        if self.due:
+            self._drop(self.due)
         if self.out:
             self._keep(data)
             return
@@ -161,6 +288,8 @@ class Connection:
         fileno, tell = getattr(file, "fileno", None), getattr(file, "tell", None)
         assert fileno is not None
         assert tell is not None
+        if self.due:
+            self._drop(self.due)
         if self.out is None:
             self.sock.setblocking(False)
             self.out = Outgoing(self._terms.response_buffer, self._terms.tmp_dir)
@@ -185,6 +314,8 @@ class Connection:
 
     def half_close(self) -> None:
         """Say that nothing more will be sent; keep reading (see LINGER)."""
+        self.take()
+        self.peeks = False
         self.lingering = True
         try:
             self.sock.shutdown(socket.SHUT_WR)
@@ -199,6 +330,9 @@ class Connection:
             pass
 
     def close(self) -> None:
+        """Close in order: what is unread would make it a reset."""
+        if self.peeked:
+            self._drop(self.peeked)
         if self.out is not None:
             self.out.close()
         if self.body is not None:

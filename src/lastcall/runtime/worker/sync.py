@@ -18,7 +18,7 @@ from lastcall.gateway import wsgi
 from lastcall.protocol.exchange import Request
 from lastcall.runtime.worker.attendant import Attendant
 from lastcall.runtime.worker.connection import Connection
-from lastcall.runtime.worker.worker import Place, Worker
+from lastcall.runtime.worker.worker import MORE, Place, Worker
 
 RELAY_AFTER: Final = 0.005
 """Seconds inside one request after which the worker's other connections are watched for it: far above what a wake-up
@@ -93,10 +93,13 @@ class Sync(Worker):
         return RELAY_AFTER if self._turn_number != self._seen else None
 
     def _watch_for_the_loop(self, turn: int) -> None:
-        for fd in self._disarmed:
-            if fd in self.connections:
+        reported, self._disarmed = self._disarmed, []
+        for fd in reported:
+            connection = self.connections.get(fd)
+            if connection is self._running:
+                self._disarmed.append(fd)  # its own request is still in the socket, and would be reported at once
+            elif connection is not None:
                 self._arm(fd)
-        self._disarmed.clear()
         for fd, _ in self._lookout.poll(RELAY_POLL):
             if not self._relaying.acquire(blocking=False):
                 self._disarmed.append(fd)
@@ -109,11 +112,15 @@ class Sync(Worker):
                 self._relaying.release()
 
     def _pass_on(self, connection: Connection, turn: int) -> bool:
-        """Put a readable connection into the inbox; False when it stays here."""
+        """Put a connection with news into the inbox; False when it stays here, and is to be looked at again."""
         if self._turn_number != turn or connection is self._running or self.place.board.stopping:
             return False
-        if connection.request is not None or connection.registered != select.EPOLLIN or connection.lingering:
+        if not connection.registered & select.EPOLLIN or connection.lingering:
             return False
+        if connection.request is not None and not connection.peeks:
+            return False  # the rest of a body that is being spooled here
+        if connection.peeked and not connection.news():
+            return True  # only what the loop has seen: the next byte will be an event
         return self.give_away(connection)
 
     # --- The lookout: the same connections, for the attendant ----------------------------------
@@ -122,7 +129,7 @@ class Sync(Worker):
         fresh = not connection.registered
         super().watch(connection, events)
         if fresh:
-            self._lookout.register(connection.fd, select.EPOLLIN | select.EPOLLONESHOT)
+            self._lookout.register(connection.fd, MORE)
 
     def unwatch(self, connection: Connection) -> None:
         if connection.registered:
@@ -131,6 +138,6 @@ class Sync(Worker):
 
     def _arm(self, fd: int) -> None:
         try:
-            self._lookout.modify(fd, select.EPOLLIN | select.EPOLLONESHOT)
+            self._lookout.modify(fd, MORE)
         except OSError:
             pass  # closed since, or not watched now

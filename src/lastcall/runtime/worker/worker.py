@@ -44,6 +44,8 @@ STOP_GRACE: Final = 0.5
 ACCEPT_PAUSE: Final = 0.5
 """Seconds without accepting after the system ran out of descriptors or memory."""
 EVENTS_MAX: Final = 256
+MORE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+"""What is asked for a connection with bytes that were seen and stay unread: they are no event, more of them are one."""
 _OUT_OF: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -214,7 +216,7 @@ class Worker:
                 self._pause(error, now)
             return False  # ECONNABORTED and the like: the client was faster
         client, port = (address[0], address[1]) if isinstance(address, tuple) else ("", 0)
-        self._adopt(sock, listener, client, port, now, b"")
+        self._adopt(sock, listener, client, port, now)
         return True
 
     def _pause(self, error: OSError, now: float) -> None:
@@ -233,11 +235,11 @@ class Worker:
             os.close(parcel.fd)
             return True
         sock = socket.socket(listener.sock.family, socket.SOCK_STREAM, fileno=parcel.fd)
-        self._adopt(sock, listener, parcel.client, parcel.port, now, parcel.carried)
+        self._adopt(sock, listener, parcel.client, parcel.port, now, parcel)
         return True
 
     def _adopt(
-        self, sock: socket.socket, listener: Listener, client: str, port: int, now: float, carried: bytes
+        self, sock: socket.socket, listener: Listener, client: str, port: int, now: float, parcel: Parcel | None = None
     ) -> None:
         codec = fastcgi.Connection() if listener.fastcgi else http1.Connection(self._limits, self._stamp)
         connection = Connection(sock, codec, listener.number, client, str(port), self.settings)
@@ -245,8 +247,11 @@ class Worker:
         connection.deadline = now + self._header_timeout
         self.connections[connection.fd] = connection
         self.place.slot.connections = len(self.connections)
-        if carried:
-            codec.receive(carried)
+        if parcel is not None:
+            connection.continued = parcel.continued
+            if parcel.carried:
+                codec.receive(parcel.carried)
+                connection.peeks = False
         self._on_readable(connection, now)
         if len(self.connections) >= self.settings.max_connections:
             self._listen(on=False)
@@ -300,10 +305,13 @@ class Worker:
             request = connection.request
             assert request is not None
             if request.length == 0:
+                connection.whole()
                 self.serve(connection, request, None)
             elif self.settings.body == "stream":
+                connection.take()
                 self.serve(connection, request, stream(connection.more))
             elif self._collect(connection, request, now):
+                connection.whole()
                 body = connection.body
                 self.serve(connection, request, None if body is None else body.open())
         except ProtocolError as error:
@@ -316,6 +324,7 @@ class Worker:
         request = codec.request()
         owed = codec.outgoing() if request is None or request.params else b""
         if owed:
+            connection.take()  # in part it is answered now
             connection.write(owed)
         if request is None:
             if connection.ended:
@@ -325,10 +334,9 @@ class Worker:
             else:
                 if not codec.idle and connection.deadline > now + self._header_timeout:
                     connection.deadline = now + self._header_timeout  # its first byte: the head is due
-                self.watch(connection, select.EPOLLIN)
+                self._await(connection)
             return False
         connection.request = request
-        connection.continued = False
         if request.length is not None and 0 < self.settings.max_body < request.length:
             raise ProtocolError(413, f"a request body may have {self.settings.max_body} bytes here")
         return True
@@ -359,12 +367,18 @@ class Worker:
             if not body.size:
                 connection.write(connection.codec.interim())
         connection.deadline = now + self._body_timeout
-        self.watch(connection, select.EPOLLIN)
+        self._await(connection, (request.length or 0) - body.size)
         return False
+
+    def _await(self, connection: Connection, more: int = 0) -> None:
+        """Wait for the rest of a request; `more`: bytes that are known to come."""
+        connection.hold(more)
+        self.watch(connection, MORE if connection.peeked else select.EPOLLIN)
 
     def _refuse(self, connection: Connection, status: int, detail: str, owed: bytes = b"") -> None:
         """Answer what cannot be run, and close: slowly, for an answer that is reset is no answer."""
         self.note(notes.Remark(f"[pool {self.settings.pool}] refused {connection.client or UNIX}: {status} {detail}"))
+        connection.take()
         try:
             connection.write(owed + connection.codec.refuse(status, detail))
         except wsgi.ClientGone:
@@ -396,6 +410,10 @@ class Worker:
             return
         if not codec.idle:
             self._ready.append(connection)
+        elif connection.peeked:
+            connection.take()  # records of FastCGI that are nobody's
+        else:
+            connection.peeks = True
         self.watch(connection, select.EPOLLIN)
 
     def _linger(self, connection: Connection, now: float) -> None:
@@ -405,7 +423,9 @@ class Worker:
         self.watch(connection, select.EPOLLIN)
 
     def watch(self, connection: Connection, events: int) -> None:
-        if connection.registered == events:
+        # MORE is asked for again even so: what is there then is an event once more, and so an end that came together
+        # with the last bytes is not missed. The next look finds no byte, and therefore looks for the end.
+        if connection.registered == events != MORE:
             return
         if connection.registered:
             self.epoll.modify(connection.fd, events)
@@ -453,6 +473,7 @@ class Worker:
         outcome = wsgi.run(self.app, env, connection.codec, connection)
         slot.end(lane)
         connection.request = None
+        connection.continued = False
         connection.served += 1
         if connection.body is not None:
             connection.body.close()
@@ -527,6 +548,9 @@ class Worker:
         for connection in list(self.connections.values()):
             if self.draining and self._departs(connection) and self._depart(connection, now):
                 continue
+            if connection.peeked and connection.registered & select.EPOLLIN and connection.stalled():
+                connection.take()
+                self.watch(connection, select.EPOLLIN)
             if connection.deadline <= now and connection.registered:
                 self._expire(connection, now)
 
@@ -563,10 +587,10 @@ class Worker:
             while self._accept(listener, now):
                 pass
 
-    @staticmethod
-    def _departs(connection: Connection) -> bool:
-        idle = connection.request is None and not connection.out and not connection.lingering
-        return bool(connection.registered) and idle
+    def _departs(self, connection: Connection) -> bool:
+        """Whether no request runs on it; the rest of one that is still arriving can arrive elsewhere."""
+        waits = connection.registered & select.EPOLLIN and not connection.out and not connection.lingering
+        return bool(waits) and (connection.request is None or not self.place.board.stopping)
 
     def _depart(self, connection: Connection, now: float) -> bool:
         """An idle connection of a draining worker: to the inbox, while there are others to take it."""
@@ -576,13 +600,16 @@ class Worker:
         return self.give_away(connection)  # no room: the next sweep tries again
 
     def give_away(self, connection: Connection) -> bool:
-        """Put a connection that has no request under way into the inbox; False when it has to stay here."""
-        carried = connection.codec.unserved()
+        """Put a connection on which no request runs into the inbox; False when it has to stay here."""
+        carried = connection.carried()
         if carried is None:
             return False
-        parcel = Parcel(connection.fd, connection.listener, connection.client, int(connection.port), carried)
+        parcel = Parcel(
+            connection.fd, connection.listener, connection.client, int(connection.port), carried, connection.continued
+        )
         if not self.place.inbox.put(parcel):
             return False
+        connection.peeked = 0  # the next worker's to read
         # By hand: epoll forgets a descriptor only when its last duplicate is closed, and one is on its way.
         self.unwatch(connection)
         self.connections.pop(connection.fd, None)
