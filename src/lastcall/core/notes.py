@@ -367,7 +367,7 @@ class RequestCut(Note):
 
 @dataclass(frozen=True, slots=True)
 class Waiting(Note):
-    """What a drain is waiting for, every few seconds."""
+    """What a drain is waiting for, every few seconds: a request. `where` is the line of code that it is in."""
 
     pool: str
     pid: int
@@ -375,13 +375,38 @@ class Waiting(Note):
     request_id: str
     elapsed: float
     step: str
+    where: str = ""
 
     def text(self) -> str:
-        at = f", at step {self.step}" if self.step else ""
+        step = f", at step {self.step}" if self.step else ""
+        where = f", {self.where}" if self.where else ""
         return (
             f'[pool {self.pool}] waiting for child {self.pid}, request "{self.request}" ({self.request_id}), '
-            f"{self.elapsed:.1f} sec{at}"
+            f"{self.elapsed:.1f} sec{step}{where}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingForMore(Note):
+    """There are too many to name each of them: those that are named are the oldest."""
+
+    pool: str
+    requests: int
+
+    def text(self) -> str:
+        return f"[pool {self.pool}] waiting for {self.requests} younger requests as well"
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingConnections(Note):
+    """What a drain is waiting for besides requests that run. `what` says it in words, with numbers."""
+
+    pool: str
+    pid: int
+    what: str
+
+    def text(self) -> str:
+        return f"[pool {self.pool}] waiting for child {self.pid}, {self.what}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,10 @@ import enum
 import msgspec
 
 LINE_MAX = 1 << 20
-"""Bytes. A status of 512 workers, the most there are, is about 200 kB."""
+"""Bytes."""
+STATUS_MAX = 128 << 10
+"""Bytes of a status: what a socket's buffer takes at once (212,992 unless the system says otherwise), with room to spare.
+Nobody waits for a client to read."""
 
 
 class Do(enum.Enum):
@@ -44,6 +47,8 @@ class InFlight(msgspec.Struct, frozen=True):
     client: str
     elapsed: float
     step: str
+    where: str = ""
+    """The line of code that it is in, or that its worker does not answer."""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
@@ -58,6 +63,9 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     requests: int
     connections: int
     in_flight: list[InFlight]
+    waiting: list[str] = []
+    """What else it has to finish: `1 request still arriving`, `2 responses not yet taken`. Known of those that were asked:
+    who runs requests, and who drains."""
 
 
 class LastReload(msgspec.Struct, frozen=True):
@@ -93,6 +101,8 @@ class Status(msgspec.Struct, frozen=True):
     restarts: int
     """Workers that ended without being asked to."""
     last_reload: LastReload | None = None
+    left_out: int = 0
+    """Requests in flight that are not listed: the youngest, where all of them would be too many for one line."""
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -102,3 +112,24 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str = ""
     final: bool = True
     status: Status | None = None
+
+
+def bounded(status: Status) -> Status:
+    """The status with as many of its requests in flight, the oldest first, as STATUS_MAX allows."""
+    listed = sorted((request.elapsed for worker in status.workers for request in worker.in_flight), reverse=True)
+    keep = len(listed)
+    bound = status
+    while len(msgspec.json.encode(bound)) > STATUS_MAX and keep:
+        keep //= 2
+        bound = _oldest(status, keep, listed)
+    return bound
+
+
+def _oldest(status: Status, keep: int, elapsed: list[float]) -> Status:
+    least = elapsed[keep - 1] if keep else float("inf")
+    workers = [
+        msgspec.structs.replace(worker, in_flight=[request for request in worker.in_flight if request.elapsed >= least])
+        for worker in status.workers
+    ]
+    left = sum(len(worker.in_flight) for worker in workers)
+    return msgspec.structs.replace(status, workers=workers, left_out=len(elapsed) - left)

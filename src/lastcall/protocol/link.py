@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 from typing import Final
 
+import msgspec
+
 TEXT_MAX: Final = 32768
 """Bytes of a message's text; longer ones are cut in the middle. Far below what a socket buffer takes (212,992)."""
 
@@ -21,6 +23,8 @@ class Word(enum.Enum):
     """Take nothing new, finish what has begun, exit."""
     TRACE = b"T"
     """Write down where each request is, then say TRACED."""
+    WHERE = b"W"
+    """Say where each request is, and what else a drain would wait for: WHERE is the answer. Nothing is written down."""
     LOGS = b"L"
     """New log files: their descriptors come with the packet (error log, then access log if there is one)."""
 
@@ -34,6 +38,46 @@ class Report(enum.Enum):
     SPENT = b"S"
     """Due for recycling; the text says why. It serves on until told to drain."""
     TRACED = b"T"
+    WHERE = b"W"
+    """The text is a Whereabouts, from `pack_where`."""
+
+
+class Where(msgspec.Struct, frozen=True, array_like=True):
+    """The line of code that a request is in."""
+
+    lane: int
+    request_id: str
+    line: str
+    """`/srv/gift/app.py:12 in send`: the innermost frame of the application."""
+
+
+class Whereabouts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a worker is busy with, as it sees it itself."""
+
+    requests: tuple[Where, ...] = ()
+    connections: int = 0
+    """Those that run no request: the next three, and the idle ones."""
+    arriving: int = 0
+    """Requests that have not arrived as a whole."""
+    queued: int = 0
+    """Requests that have, and wait for a thread."""
+    unsent: int = 0
+    """Responses that their client has not taken yet."""
+
+
+def pack_where(whereabouts: Whereabouts) -> bytes:
+    """The packet of a WHERE report. Requests that do not fit are left out, the last first."""
+    requests = whereabouts.requests
+    while len(raw := msgspec.json.encode(whereabouts)) > TEXT_MAX:
+        requests = requests[: len(requests) // 2]
+        whereabouts = msgspec.structs.replace(whereabouts, requests=requests)
+    letter: bytes = Report.WHERE.value
+    return letter + raw
+
+
+def read_where(text: str) -> Whereabouts:
+    """Raises ValueError for a text that is no WHERE report's."""
+    return msgspec.json.decode(text, type=Whereabouts)
 
 
 def pack(message: Word | Report, text: str = "") -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import struct
 from collections.abc import Iterable
@@ -41,6 +42,10 @@ class _Client:
     sock: socket.socket
     ticket: int
     received: bytes = b""
+    heard: bool = False
+    """It has said its command. What it says after that is no command, and is dropped."""
+    silent: bool = False
+    """It will say nothing more, and listens: `socat` closes its sending side when it has sent all."""
 
 
 class ControlServer:
@@ -98,8 +103,12 @@ class ControlServer:
     def owns(self, fd: int) -> bool:
         return fd in self._clients
 
+    def silent(self, fd: int) -> bool:
+        """A client is there that will say nothing more: it need not be watched."""
+        return fd in self._clients and self._clients[fd].silent
+
     def read(self, fd: int) -> Asked | None:
-        """What a client asks, once its line is complete. The client may be gone afterwards: ask `owns`."""
+        """What a client asks, once its line is complete. The client may be gone afterwards, or `silent`."""
         client = self._clients[fd]
         try:
             data = client.sock.recv(COMMAND_MAX)
@@ -108,7 +117,11 @@ class ControlServer:
         except OSError:
             data = b""
         if not data:
-            self._drop(fd)
+            client.silent = client.heard and not _gone(client.sock)
+            if not client.silent:
+                self._drop(fd)
+            return None
+        if client.heard:
             return None
         client.received += data
         line, newline, _ = client.received.partition(b"\n")
@@ -121,6 +134,7 @@ class ControlServer:
         except msgspec.DecodeError as error:
             self.answer(client.ticket, Reply(ok=False, text=f"not a command: {error}"))
             return None
+        client.heard = True
         pid, uid, _ = _CREDENTIALS.unpack(
             client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         )
@@ -150,3 +164,10 @@ class ControlServer:
         self._sock.close()
         if unlink:
             self._path.unlink(missing_ok=True)
+
+
+def _gone(sock: socket.socket) -> bool:
+    """Whether the peer has closed both ways, not only its sending side."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return bool(poll.poll(0))

@@ -24,9 +24,9 @@ from lastcall.core import lifecycle as lc
 from lastcall.core.settings import Settings
 from lastcall.core.slot import WORKERS_MAX
 from lastcall.protocol import handover
-from lastcall.protocol.control import Do, InFlight, LastReload, Reply, Status, WorkerStatus
+from lastcall.protocol.control import Do, InFlight, LastReload, Reply, Status, WorkerStatus, bounded
 from lastcall.protocol.link import Report, Word, pack, unpack_report
-from lastcall.runtime import sender
+from lastcall.runtime import sender, whereabouts
 from lastcall.runtime.board import Board
 from lastcall.runtime.control import Asked, ControlServer
 from lastcall.runtime.inbox import Inbox
@@ -39,8 +39,6 @@ from lastcall.runtime.worker.boot import Birth, become_worker
 
 SCAN: Final = 1.0
 """Seconds between two looks for overdue requests: how much later than `request_timeout` one is noticed."""
-EXPLAIN: Final = 5.0
-"""Seconds between two accounts of what a drain is waiting for."""
 REPORT_MAX: Final = 65536
 STOPS: Final = {signal.SIGTERM: notes.Terminating, signal.SIGINT: notes.Terminating, signal.SIGQUIT: notes.Finishing}
 RELOAD: Final = signal.SIGHUP
@@ -125,7 +123,8 @@ class Master:
         self._deaths = 0
         self._last_reload: LastReload | None = None
         self._scan_at: float | None = None
-        self._explain_at: float | None = None
+        self._desk = whereabouts.Desk(self._ask_where)
+        self._account = whereabouts.Account()
         self._watchdog = around.notifier.interval()
         self._watchdog_at = self._born if self._watchdog else None
         self._upgrade = around.upgrade
@@ -191,8 +190,10 @@ class Master:
         state = self._state
         for worker in state.workers:
             if worker.stage is lc.Stage.READY and not self._links[worker.serial].serving:
-                self._links[worker.serial].serving = True
-                self._tell(self._links[worker.serial], Word.SERVE)
+                link = self._links[worker.serial]
+                link.serving = True
+                self._tell(link, Word.SERVE)
+        self._account.plan(self._port.now(), draining=any(w.stage is lc.Stage.DRAINING for w in state.workers))
         if state.phase is lc.Phase.STOPPING and before.phase is lc.Phase.RUNNING:
             self._around.board.stopping = True
             self._around.notifier.stopping()
@@ -211,7 +212,8 @@ class Master:
 
     def _next_wake(self) -> float | None:
         times = [
-            lc.next_deadline(self._state), self._scan_at, self._explain_at, self._watchdog_at, self._upgrade.deadline,
+            lc.next_deadline(self._state), self._scan_at, self._watchdog_at, self._upgrade.deadline,
+            self._account.due, self._desk.next_due(),
         ]  # fmt: skip
         return min((time for time in times if time is not None), default=None)
 
@@ -236,6 +238,7 @@ class Master:
         for pid, status in self._port.reap():
             events += self._bury(pid, status)
         events += self._look_after(self._port.now())
+        self._answer_statuses()
         return events
 
     # --- Events --------------------------------------------------------------------------
@@ -255,10 +258,12 @@ class Master:
                 return events
             try:
                 report, text = unpack_report(packet)
+                if report is Report.WHERE:
+                    self._desk.hear(link.serial, text, self._port.now())
+                else:
+                    events.append(_event(link.serial, report, text))
             except ValueError:
                 self._write(notes.Trouble(f"child {link.pid} sent a report that is none"))
-                continue
-            events.append(_event(link.serial, report, text))
 
     def _unhear(self, link: Link) -> None:
         if self._by_fd.pop(link.sock.fileno(), None) is not None:
@@ -292,12 +297,14 @@ class Master:
 
     def _command(self, fd: int) -> list[lc.Event]:
         asked = self._around.control.read(fd)
+        if self._around.control.silent(fd):
+            self._port.unwatch(fd)
         return [] if asked is None else self._obey(asked)
 
     def _obey(self, asked: Asked) -> list[lc.Event]:
         control, command, ticket = self._around.control, asked.command, asked.ticket
         if command.do is Do.STATUS:
-            control.answer(ticket, Reply(ok=True, status=self._status()))
+            self._desk.listen(ticket, self._busy(), self._port.now())
             return []
         self._write(notes.Asked(f"lastcall {command.do.value}", sender.describe(asked.pid, asked.uid)))
         held = ticket if command.wait else 0
@@ -463,6 +470,7 @@ class Master:
             self._deaths += 1
         link.sock.close()
         del self._links[link.serial]
+        self._desk.forget(link.serial)
         return [*events, lc.Exited(pid, status)]
 
     def _read_output(self, fd: int, *, last: bool = False) -> None:
@@ -485,14 +493,7 @@ class Master:
         if timeout and (self._scan_at is None or self._scan_at <= now):
             self._scan_at = now + min(SCAN, timeout)
             events += self._find_overdue(now, timeout)
-        draining = any(worker.stage is lc.Stage.DRAINING for worker in self._state.workers)
-        if not draining:
-            self._explain_at = None
-        elif self._explain_at is None:
-            self._explain_at = now + EXPLAIN
-        elif self._explain_at <= now:
-            self._explain_at = now + EXPLAIN
-            self._explain(now)
+        self._explain(now)
         if self._watchdog and self._watchdog_at is not None and self._watchdog_at <= now:
             self._watchdog_at = now + self._watchdog
             self._around.notifier.watchdog()
@@ -519,13 +520,49 @@ class Master:
         return events
 
     def _explain(self, now: float) -> None:
-        for worker in self._state.workers:
-            link = self._links.get(worker.serial)
-            if worker.stage is not lc.Stage.DRAINING or link is None:
-                continue
-            for lane in self._around.board.read(link.slot).lanes:
-                elapsed = now - lane.begun
-                self._write(notes.Waiting(self._pool, link.pid, lane.request, lane.request_id, elapsed, lane.step))
+        """Every few seconds, what a drain is waiting for; the workers are asked shortly before."""
+        draining = [worker for worker in self._state.workers if worker.stage is lc.Stage.DRAINING]
+        match self._account.turn(now):
+            case whereabouts.Turn.ASK:
+                self._desk.ask((worker.serial for worker in draining), now)
+            case whereabouts.Turn.TELL:
+                self._tell_account([self._links[worker.serial] for worker in draining], now)
+
+    def _tell_account(self, links: list[Link], now: float) -> None:
+        lanes = [(link, lane) for link in links for lane in self._around.board.read(link.slot).lanes]
+        lanes.sort(key=lambda one: one[1].begun)
+        for link, lane in lanes[: whereabouts.LINES_MAX]:
+            where = self._desk.line(link.serial, lane, now)
+            elapsed = now - lane.begun
+            self._write(notes.Waiting(self._pool, link.pid, lane.request, lane.request_id, elapsed, lane.step, where))
+        if len(lanes) > whereabouts.LINES_MAX:
+            self._write(notes.WaitingForMore(self._pool, len(lanes) - whereabouts.LINES_MAX))
+        for link in links:
+            said = self._desk.connections(link.serial)
+            what = "" if said is None else whereabouts.waiting_in_words(said)
+            if what:
+                self._write(notes.WaitingConnections(self._pool, link.pid, what))
+
+    def _ask_where(self, serial: int) -> None:
+        self._tell(self._links[serial], Word.WHERE)
+
+    def _busy(self) -> list[int]:
+        """The workers that have something to say about what they are doing."""
+        stages = (lc.Stage.READY, lc.Stage.DRAINING)
+        return [
+            worker.serial
+            for worker in self._state.workers
+            if worker.stage in stages
+            and worker.serial in self._links
+            and (worker.stage is lc.Stage.DRAINING or self._around.board.read(worker.slot).lanes)
+        ]
+
+    def _answer_statuses(self) -> None:
+        tickets = self._desk.due(self._port.now())
+        reply = Reply(ok=True, status=bounded(self._status())) if tickets else None
+        for ticket in tickets:
+            assert reply is not None
+            self._around.control.answer(ticket, reply)
 
     # --- Actions ----------------------------------------------------------------------------
 
@@ -646,13 +683,18 @@ class Master:
             mine = slot.serial == worker.serial
             requests += slot.requests if mine else 0
             lanes = [
-                InFlight(lane.request_id, lane.method, lane.uri, lane.client, max(0.0, now - lane.begun), lane.step)
+                InFlight(
+                    lane.request_id, lane.method, lane.uri, lane.client, max(0.0, now - lane.begun), lane.step,
+                    self._desk.line(worker.serial, lane, now),
+                )
                 for lane in (slot.lanes if mine else ())
-            ]
+            ]  # fmt: skip
+            said = self._desk.connections(worker.serial)
             workers.append(
                 WorkerStatus(
                     worker.serial, worker.slot, worker.pid, worker.generation, worker.stage.name.lower(),
                     now - worker.born, slot.requests if mine else 0, slot.connections if mine else 0, lanes,
+                    [] if said is None else whereabouts.waiting(said),
                 )
             )  # fmt: skip
         settings = self._resources.settings
@@ -675,5 +717,7 @@ def _event(serial: int, report: Report, text: str) -> lc.Event:
             return lc.Spent(serial, text)
         case Report.TRACED:
             return lc.Traced(serial)
+        case Report.WHERE:
+            raise AssertionError("the machine need not know where a request is")
         case _:
             assert_never(report)

@@ -24,7 +24,8 @@ def lines(status: Status) -> list[str]:
         ("last reload", _last_reload(status)),
     ]
     said = [f"{name:<12} {printable(value)}" for name, value in facts]
-    return [*said, "", *_table([_row(worker) for worker in status.workers])]
+    more = [f"... and {status.left_out} younger requests in flight"] if status.left_out else []
+    return [*said, "", *_table([_row(worker) for worker in status.workers]), *more]
 
 
 def _last_reload(status: Status) -> str:
@@ -47,13 +48,14 @@ def _row(worker: WorkerStatus) -> tuple[str, ...]:
         age(worker.age),
         str(worker.requests),
         str(worker.connections),
-        "; ".join(_request(request) for request in worker.in_flight) or "-",
+        "; ".join([*map(_request, worker.in_flight), *map(printable, worker.waiting)]) or "-",
     )
 
 
 def _request(request: InFlight) -> str:
     at = f", at {request.step}" if request.step else ""
-    return printable(f"{request.method} {request.uri} ({request.id}) for {age(request.elapsed)}{at}")
+    where = f", {request.where}" if request.where else ""
+    return printable(f"{request.method} {request.uri} ({request.id}) for {age(request.elapsed)}{at}{where}")
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 import pytest
 
 from lastcall.protocol.control import InFlight
@@ -30,6 +31,16 @@ def test_the_report_says_how_the_instance_is() -> None:
         "0     4720  3    ready     1m01s  600       4      POST /3/xx/vgift/send (r-1) for 2.12s, at sendPresent",
         "1     -     3    spawning  0.01s  0         0      -",
     ]
+
+
+def test_the_report_says_where_a_request_is_and_what_else_is_waited_for() -> None:
+    """The line of code, or that there is no answer; what would not fit is counted."""
+    request = InFlight("r-1", "POST", "/send", "10.0.0.9", 2.125, "sendPresent", "/srv/gift/app.py:12 in send")
+    worker = msgspec.structs.replace(STATUS.workers[0], in_flight=[request], waiting=["1 response not yet taken"])
+    *_, row, last = report.lines(msgspec.structs.replace(STATUS, workers=[worker], left_out=7))
+    busy = "POST /send (r-1) for 2.12s, at sendPresent, /srv/gift/app.py:12 in send; 1 response not yet taken"
+    assert row.endswith(f"  4      {busy}")
+    assert last == "... and 7 younger requests in flight"
 
 
 @pytest.mark.parametrize(

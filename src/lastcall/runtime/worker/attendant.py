@@ -14,17 +14,15 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, assert_never
 
-import lastcall
 from lastcall.core import notes
-from lastcall.protocol.link import Report, Word, unpack_word
+from lastcall.protocol.link import Report, Word, pack_where, unpack_word
+from lastcall.runtime.worker import where
 from lastcall.runtime.worker.worker import Place, Worker
 
 PACKET_MAX: Final = 65536
 _RIGHTS_MAX: Final = 2
-_OURS: Final = str(Path(lastcall.__file__).parent)
 
 
 class Attendant(threading.Thread):
@@ -68,7 +66,10 @@ class Attendant(threading.Thread):
             case Word.TRACE:
                 for note in trace(worker):
                     worker.note(note)
+                say_where(self._link, worker)
                 worker.place.say(Report.TRACED, "")
+            case Word.WHERE:
+                say_where(self._link, worker)
             case Word.LOGS:
                 take_logs(worker.place, fds)
             case Word.SERVE:
@@ -89,6 +90,14 @@ def hear(link: socket.socket, flags: int = 0) -> tuple[Word | None, list[int]]:
     return (unpack_word(packet) if packet else None), fds
 
 
+def say_where(link: socket.socket, worker: Worker) -> None:
+    """Tell the master what this worker is busy with. A master that takes nothing will ask again."""
+    try:
+        link.send(pack_where(where.whereabouts(worker)), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError:
+        pass
+
+
 def take_logs(place: Place, fds: list[int]) -> None:
     """Write into these files from now on: the error log, then the access log."""
     for log, fd in zip((place.error_log, place.access_log), fds, strict=False):
@@ -105,8 +114,8 @@ def trace(worker: Worker) -> list[notes.Note]:
     out: list[notes.Note] = []
     for lane, thread in worker.inside():
         stack = traceback.extract_stack(frames[thread]) if thread in frames else []
-        theirs = [frame for frame in stack if not frame.filename.startswith(_OURS)] or stack
-        where = "".join(traceback.format_list(theirs)).rstrip() or "  (no Python frame)"
+        theirs = [frame for frame in stack if not frame.filename.startswith(where.OURS)] or stack
+        text = "".join(traceback.format_list(theirs)).rstrip() or f"  ({where.NO_FRAME})"
         pool, pid = worker.settings.pool, worker.pid
-        out.append(notes.Traced(pool, pid, lane.request, lane.request_id, now - lane.begun, where))
+        out.append(notes.Traced(pool, pid, lane.request, lane.request_id, now - lane.begun, text))
     return out

@@ -124,6 +124,8 @@ def _may_serve(link: socket.socket, worker: Worker) -> bool:
                 take_logs(worker.place, fds)
             case Word.TRACE:
                 worker.place.say(Report.TRACED, "")
+            case Word.WHERE:
+                pass  # nowhere yet
             case Word.DRAIN | None:
                 return False
             case _:

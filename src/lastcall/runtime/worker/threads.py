@@ -47,6 +47,10 @@ class Threads(Worker):
         lanes = self.place.board.read(self.place.slot.number).lanes
         return [(lane, self._idents.get(lane.number, 0)) for lane in lanes]
 
+    @property
+    def queued(self) -> int:
+        return len(self._waiting)
+
     def serve(self, connection: Connection, request: Request, body: BinaryIO | None) -> None:
         self.unwatch(connection)
         if self._busy >= self.settings.threads:

@@ -74,6 +74,11 @@ class Worker:
     choosy = False
     """`may_read` is to be asked."""
 
+    @property
+    def queued(self) -> int:
+        """Requests that have arrived and wait for a thread. Callable from any thread."""
+        return 0
+
     def __init__(self, place: Place, app: wsgi.Application) -> None:
         settings = place.settings
         self.place = place
