@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("lastcall.tools.control", "Finish what has begun, then stop."),
     "reopen": ("lastcall.tools.control", "Reopen the logs, after they were rotated."),
     "scale": ("lastcall.tools.control", "Add workers, or take some away."),
+    "cuts": ("lastcall.tools.cuts", "List the requests that were cut before their answer."),
 }
 """Each command, the module whose attribute of the same name it is, and its line in `--help`."""
 

@@ -25,11 +25,14 @@ HEAD: Final = struct.Struct("<IIQIIQ32x")
 COUNTERS: Final = struct.Struct("<IQ")
 COUNTERS_AT: Final = 20
 BEGUN: Final = struct.Struct("<d")
-DETAILS: Final = struct.Struct("<IB36s16s300s46s72sI")
-"""version, attempt, request id, method, URI, client, step, version again. Texts are latin-1, cut, padded with NUL."""
+TEXTS: Final = {"request_id": 37, "method": 16, "uri": 300, "client": 46, "step": 72}
+"""A lane's texts and the bytes that each has: latin-1, cut, padded with NUL. An id has one more than a UUID needs, so
+that a UUID does not look as if it had been cut."""
+DETAILS: Final = struct.Struct("<IB" + "".join(f"{width}s" for width in TEXTS.values()) + "I")
+"""version, attempt, the texts, version again."""
 DETAILS_AT: Final = 8
 LANE_BYTES: Final = 512
-STEP_BYTES: Final = 72
+STEP_BYTES: Final = TEXTS["step"]
 SLOT_BYTES: Final = HEAD.size + LANES * LANE_BYTES
 
 assert HEAD.size == 64
@@ -54,6 +57,11 @@ class Lane:
     @property
     def request(self) -> str:
         return f"{self.method} {self.uri}"
+
+    @property
+    def shortened(self) -> tuple[str, ...]:
+        """The texts that fill their place to the last byte: there may have been more of them."""
+        return tuple(name for name, width in TEXTS.items() if len(getattr(self, name)) >= width)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,16 +19,17 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from lastcall import __version__
-from lastcall.core import exits, notes
+from lastcall.core import cuts, exits, notes
 from lastcall.core import lifecycle as lc
 from lastcall.core.settings import Settings
-from lastcall.core.slot import WORKERS_MAX
+from lastcall.core.slot import WORKERS_MAX, Slot
 from lastcall.protocol import handover
 from lastcall.protocol.control import Do, InFlight, LastReload, Reply, Status, WorkerStatus, bounded
 from lastcall.protocol.link import Report, Word, pack, unpack_report
 from lastcall.runtime import sender, whereabouts
 from lastcall.runtime.board import Board
 from lastcall.runtime.control import Asked, ControlServer
+from lastcall.runtime.cutlist import CutList, Death, records
 from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader, relay
 from lastcall.runtime.port import Port, Signalled
@@ -88,6 +89,7 @@ class Surroundings:
     control: ControlServer
     error_log: ErrorLog
     notifier: Notifier
+    cut_list: CutList
     run_dir: str
     ready: Callable[[], None]
     """Called once, when the pool first serves at full strength."""
@@ -454,16 +456,9 @@ class Master:
         for reader in link.output:
             self._read_output(reader.fileno(), last=True)
         slot = self._around.board.read(link.slot)
-        now = self._port.now()
         worker = next((worker for worker in self._state.workers if worker.serial == link.serial), None)
-        ours = worker is not None and worker.stage is lc.Stage.KILLED
-        why = f"its worker exited {exits.words(status)}" + (", by order of lastcall" if ours else "")
-        for lane in slot.lanes if slot.serial == link.serial else ():
-            self._cut += 1
-            self._write(
-                notes.RequestCut(self._pool, pid, lane.request, lane.request_id, lane.client, now - lane.begun, why)
-            )
         if slot.serial == link.serial:
+            self._list_cuts(link, worker, slot, status)
             self._requests += slot.requests
             self._around.board.wipe(link.slot)
         if worker is not None and worker.stage < lc.Stage.DRAINING:
@@ -472,6 +467,29 @@ class Master:
         del self._links[link.serial]
         self._desk.forget(link.serial)
         return [*events, lc.Exited(pid, status)]
+
+    def _list_cuts(self, link: Link, worker: lc.Worker | None, slot: Slot, status: int) -> None:
+        """Write the requests that a worker was running when it ended into the log and the cut list."""
+        now, policy = self._port.now(), self._state.current.policy
+        death = Death(
+            pool=self._pool, pid=link.pid, serial=link.serial, generation=link.generation, status=status,
+            kind=cuts.kind(
+                by_us=worker is not None and worker.stage is lc.Stage.KILLED,
+                overdue=worker is not None and worker.overdue, hurry=self._state.hurry,
+            ),
+            request_timeout=self._resources.settings.request_timeout, drain_timeout=policy.drain_timeout,
+            clock=now, time=time.time(),
+        )  # fmt: skip
+        found = records(death, [(lane, self._desk.last_line(link.serial, lane, now)) for lane in slot.lanes])
+        self._cut += len(found)
+        for cut in found:
+            request = f"{cut.method} {cut.uri}"
+            self._write(
+                notes.RequestCut(self._pool, link.pid, request, cut.request_id, cut.client, cut.elapsed, cut.cause)
+            )
+        why = self._around.cut_list.add(found) if found else ""
+        if why:
+            self._write(notes.Trouble(f"the cut list could not be written: {why}"))
 
     def _read_output(self, fd: int, *, last: bool = False) -> None:
         reader = self._outputs.get(fd)

@@ -23,6 +23,7 @@ from lastcall.protocol import handover
 from lastcall.protocol.handover import Estate, Handover
 from lastcall.runtime import control, rundir, service, sockets, upgrade
 from lastcall.runtime.board import LAYOUT, Board
+from lastcall.runtime.cutlist import CutList
 from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.logs import AccessLog, ErrorLog
 from lastcall.runtime.master import SIGNALS, Master, ReloadRefused, Resources, Surroundings
@@ -170,7 +171,7 @@ class _Server:
         self._listeners: tuple[Listener, ...] = ()
         self._around = Surroundings(
             port=parts.port, board=parts.board, inbox=parts.inbox, control=parts.control, error_log=parts.log,
-            notifier=parts.notifier, run_dir=str(parts.run_dir.path), ready=self._ready, renew=self._renew,
+            notifier=parts.notifier, cut_list=CutList(parts.run_dir.path), run_dir=str(parts.run_dir.path), ready=self._ready, renew=self._renew,
             estate=self._estate, upgrade=Upgrade(start, parts.port), release=self._release, let_go=self._let_go,
         )  # fmt: skip
 

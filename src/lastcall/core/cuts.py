@@ -1,0 +1,117 @@
+"""The cut list: what is known about a request that was ended before its answer, one JSON object a line.
+
+Decides what stands in a record, and why a request counts as cut. Where the file is, and when it is written, is not known
+here. A record's names are an interface: a later version adds some, and removes none.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from lastcall.core import exits
+from lastcall.core.quantities import format_duration
+
+
+class Kind(enum.Enum):
+    """What ended the request, for programs. The record's `cause` says it to people."""
+
+    DIED = "died"
+    """Its worker ended by itself, or was killed by somebody else."""
+    REQUEST_TIMEOUT = "request_timeout"
+    """It, or another request of its worker, had run for too long."""
+    DRAIN_TIMEOUT = "drain_timeout"
+    """Its worker was told to finish, and has not in time."""
+    STOP = "stop"
+    """Somebody has asked for a second time to stop."""
+
+
+class Cut(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One request that was cut."""
+
+    at: str
+    """When, in words: ISO 8601, UTC."""
+    time: float
+    """When, as Unix time."""
+    request_id: str
+    method: str
+    uri: str
+    client: str
+    elapsed: float
+    """Seconds for which it had run."""
+    pid: int
+    serial: int
+    """Of its worker, and never reused, unlike the pid."""
+    generation: int
+    kind: Kind
+    cause: str
+    """In words: how its worker ended, and why."""
+    pool: str = ""
+    step: str = ""
+    """How far it says that it had got; empty if it has not said."""
+    where: str = ""
+    """The line of code that it was in; empty where nobody has seen it."""
+    attempt: int = 1
+    shortened: tuple[str, ...] = ()
+    """The texts of this record that were longer than the place that they were kept in."""
+
+
+def kind(*, by_us: bool, overdue: bool, hurry: bool) -> Kind:
+    """Why a worker's requests were cut: `by_us` says that it was we who killed it."""
+    if not by_us:
+        return Kind.DIED
+    if overdue:
+        return Kind.REQUEST_TIMEOUT
+    return Kind.STOP if hurry else Kind.DRAIN_TIMEOUT
+
+
+def cause(why: Kind, status: int, patience: float, *, other: bool = False) -> str:
+    """The cause in words. `patience` is the limit that was exceeded, `other` that another request has exceeded it."""
+    ended = f"its worker exited {exits.words(status)}"
+    limit = format_duration(patience)
+    match why:
+        case Kind.DIED:
+            return ended
+        case Kind.REQUEST_TIMEOUT if other:
+            reason = f"another request of it had run for longer than request_timeout ({limit})"
+        case Kind.REQUEST_TIMEOUT:
+            reason = f"it had run for longer than request_timeout ({limit})"
+        case Kind.DRAIN_TIMEOUT:
+            reason = f"it had not finished within drain_timeout ({limit})"
+        case Kind.STOP:
+            reason = "asked to stop again"
+    return f"{ended}, by order of lastcall: {reason}"
+
+
+# --- Lines -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line of a cut list that is none of ours."""
+
+    number: int
+    """From 1."""
+    why: str
+
+
+def encode(cut: Cut) -> bytes:
+    """One line, its end included."""
+    return msgspec.json.encode(cut) + b"\n"
+
+
+def decode(lines: Iterable[bytes]) -> tuple[list[Cut], list[BadLine]]:
+    """The records of these lines in their order, and the lines that are none, empty ones excepted."""
+    found: list[Cut] = []
+    bad: list[BadLine] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            found.append(msgspec.json.decode(line, type=Cut))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            bad.append(BadLine(number, str(error)))
+    return found, bad

@@ -1,0 +1,93 @@
+"""The cut list's file: whole lines, whatever the disk does."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from lastcall.core import cuts
+from lastcall.core.cuts import Kind
+from lastcall.core.slot import Lane
+from lastcall.runtime import cutlist
+from lastcall.runtime.cutlist import CutList, Death, records
+
+DEATH = Death(
+    pool="gift", pid=4720, serial=7, generation=3, status=9, kind=Kind.REQUEST_TIMEOUT, request_timeout=1.0,
+    drain_timeout=60.0, clock=102.5, time=1498357681.25,
+)  # fmt: skip
+OLD = Lane(0, 100.0, 1, "r-1", "POST", "/send", "10.0.0.9", "sendPresent")
+YOUNG = Lane(1, 102.0, 2, "r-2", "GET", "/", "", "")
+RECORDS = records(DEATH, [(OLD, "/srv/app.py:12 in send"), (YOUNG, "")])
+
+
+def read(folder: Path) -> list[cuts.Cut]:
+    """All records, and no bad line."""
+    found: list[cuts.Cut] = []
+    for path in cutlist.files(folder / cutlist.NAME):
+        good, bad = cuts.decode(path.read_bytes().split(b"\n"))
+        assert bad == []
+        found += good
+    return found
+
+
+def test_a_death_makes_a_record_of_each_request() -> None:
+    """The one that was overdue, and the one that had to go with it."""
+    old, young = RECORDS
+    assert (old.at, old.time, old.elapsed) == ("2017-06-25T02:28:01.250+00:00", 1498357681.25, 2.5)
+    assert (old.step, old.where, old.attempt) == ("sendPresent", "/srv/app.py:12 in send", 1)
+    assert old.cause.endswith("it had run for longer than request_timeout (1s)")
+    assert young.cause.endswith("another request of it had run for longer than request_timeout (1s)")
+    assert (young.where, young.client, young.attempt) == ("", "", 2)
+
+
+def test_records_are_appended_by_one_instance_after_the_other(folder: Path) -> None:
+    """Nothing is truncated; only its owner may read it."""
+    assert CutList(folder).add(RECORDS) == ""
+    assert CutList(folder).add(RECORDS[:1]) == ""
+    assert read(folder) == [*RECORDS, RECORDS[0]]
+    assert (folder / cutlist.NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_torn_line_costs_one_record(folder: Path) -> None:
+    """The machine went down inside a write: the next record begins a line of its own."""
+    CutList(folder).add(RECORDS[:1])
+    path = folder / cutlist.NAME
+    os.truncate(path, path.stat().st_size - 30)
+    CutList(folder).add(RECORDS[1:])
+    good, bad = cuts.decode(path.read_bytes().split(b"\n"))
+    assert good == RECORDS[1:]
+    assert [line.number for line in bad] == [1]
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_line(folder: Path) -> None:
+    """A file-size limit stands for the disk: the second record fits in part, and is taken back."""
+    size = len(cuts.encode(RECORDS[0]))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
+    try:
+        why = CutList(folder).add(RECORDS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert why == f"{folder / cutlist.NAME}: no space for a whole record"
+    assert read(folder) == RECORDS[:1]
+
+
+def test_a_list_that_cannot_be_opened_is_told(folder: Path) -> None:
+    """In words, and no exception."""
+    (folder / cutlist.NAME).mkdir()
+    assert CutList(folder).add(RECORDS) == f"{folder / cutlist.NAME}: Is a directory"
+
+
+def test_the_file_has_a_bound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has grown too large becomes the old one, which is read, too."""
+    monkeypatch.setattr(cutlist, "BYTES_MAX", 10)
+    for record in RECORDS:
+        assert CutList(folder).add([record]) == ""
+    assert [path.name for path in cutlist.files(folder / cutlist.NAME)] == ["cuts.jsonl.1", "cuts.jsonl"]
+    assert read(folder) == RECORDS
