@@ -38,6 +38,9 @@ def relations(settings: Settings, places: Mapping[str, Place]) -> Iterator[Probl
     if settings.max_requests_jitter and not settings.max_requests:
         text = "has no effect: workers are never recycled"
         yield problem_at(places["max_requests_jitter"], text, "set max_requests", fatal=False)
+    if settings.max_age_jitter and not settings.max_age:
+        text = "has no effect: workers are never recycled for their age"
+        yield problem_at(places["max_age_jitter"], text, "set max_age", fatal=False)
     if settings.daemon and settings.error_log == "-":
         text = "a daemon has no stderr: its log is lost"
         yield problem_at(places["daemon"], text, "set error_log to a file", fatal=False)

@@ -286,12 +286,11 @@ class BootTimedOut(Note):
 
 @dataclass(frozen=True, slots=True)
 class Recycling(Note):
-    """A worker has reached a limit; its successor is started first."""
+    """A worker has reached a limit (`214 MiB, limit 200 MiB`); its successor is started first."""
 
     pool: str
     pid: int
     why: str
-    level = Level.DEBUG
 
     def text(self) -> str:
         return f"[pool {self.pool}] child {self.pid} is due for recycling: {self.why}"

@@ -217,6 +217,21 @@ class Settings:
         "Up to this many requests more, so that not all workers are recycled at once.",
         metavar="N",
     )
+    max_age: float = _setting(
+        0.0, WORKERS, Kind.DURATION,
+        "A worker is recycled after it has served for this long; its successor is ready first.",
+        metavar="TIME", zero="never",
+    )
+    max_age_jitter: float = _setting(
+        0.0, WORKERS, Kind.DURATION,
+        "Up to this much longer, so that not all workers are recycled at once.",
+        metavar="TIME", zero="none",
+    )
+    max_memory: int = _setting(
+        0, WORKERS, Kind.SIZE,
+        "A worker is recycled when it holds this much memory, files apart (RSS less shared); its successor is ready first.",
+        metavar="SIZE", zero="never",
+    )
     max_connections: int = _setting(
         1000, WORKERS, Kind.COUNT,
         "Connections that one worker keeps.",

@@ -33,6 +33,7 @@ from lastcall.runtime.cutlist import CutList, Death, records
 from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader, relay
 from lastcall.runtime.port import Port, Signalled
+from lastcall.runtime.recycling import Ages
 from lastcall.runtime.service import Notifier
 from lastcall.runtime.sockets import Listener
 from lastcall.runtime.upgrade import Upgrade, machine, plain, policy
@@ -77,6 +78,8 @@ class Link:
     """It has been told to serve."""
     reported: float = 0.0
     """When its request in flight was last found overdue: the time at which that request had begun."""
+    max_age: float = 0.0
+    """Seconds for which it may serve, jitter included; 0: for ever."""
 
 
 @dataclass(slots=True)
@@ -127,6 +130,7 @@ class Master:
         self._scan_at: float | None = None
         self._desk = whereabouts.Desk(self._ask_where)
         self._account = whereabouts.Account()
+        self._ages = Ages()
         self._watchdog = around.notifier.interval()
         self._watchdog_at = self._born if self._watchdog else None
         self._upgrade = around.upgrade
@@ -195,6 +199,7 @@ class Master:
                 link = self._links[worker.serial]
                 link.serving = True
                 self._tell(link, Word.SERVE)
+                self._ages.serves(link.serial, self._port.now(), link.max_age)
         self._account.plan(self._port.now(), draining=any(w.stage is lc.Stage.DRAINING for w in state.workers))
         if state.phase is lc.Phase.STOPPING and before.phase is lc.Phase.RUNNING:
             self._around.board.stopping = True
@@ -215,7 +220,7 @@ class Master:
     def _next_wake(self) -> float | None:
         times = [
             lc.next_deadline(self._state), self._scan_at, self._watchdog_at, self._upgrade.deadline,
-            self._account.due, self._desk.next_due(),
+            self._account.due, self._desk.next_due(), self._ages.next_due(),
         ]  # fmt: skip
         return min((time for time in times if time is not None), default=None)
 
@@ -466,6 +471,7 @@ class Master:
         link.sock.close()
         del self._links[link.serial]
         self._desk.forget(link.serial)
+        self._ages.forget(link.serial)
         return [*events, lc.Exited(pid, status)]
 
     def _list_cuts(self, link: Link, worker: lc.Worker | None, slot: Slot, status: int) -> None:
@@ -512,6 +518,7 @@ class Master:
             self._scan_at = now + min(SCAN, timeout)
             events += self._find_overdue(now, timeout)
         self._explain(now)
+        events += [lc.Spent(serial, why) for serial, why in self._ages.due(now)]
         if self._watchdog and self._watchdog_at is not None and self._watchdog_at <= now:
             self._watchdog_at = now + self._watchdog
             self._around.notifier.watchdog()
@@ -625,6 +632,8 @@ class Master:
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             link = Link(spawn.serial, spawn.slot, spawn.generation, ours, self._port.now())
+            if settings.max_age:
+                link.max_age = settings.max_age + random.uniform(0, settings.max_age_jitter)  # noqa: S311
             pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)] if settings.catch_output else []
             self._around.board.wipe(spawn.slot)
             jitter = random.randint(0, settings.max_requests_jitter) if settings.max_requests else 0  # noqa: S311

@@ -28,6 +28,7 @@ from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.logs import AccessLog, ErrorLog
 from lastcall.runtime.posix import die_with_master
 from lastcall.runtime.sockets import Listener
+from lastcall.runtime.worker import memory
 from lastcall.runtime.worker.attendant import hear, take_logs
 from lastcall.runtime.worker.worker import Place, Worker
 
@@ -104,6 +105,10 @@ def _live(birth: Birth) -> int:
     _take_signals(worker)
     gc.collect()
     gc.freeze()  # what is there now stays: the collector need not look at it again
+    too_much = memory.excess(settings.max_memory) if settings.max_memory else ""
+    if too_much:
+        text = f"[pool {settings.pool}] child {os.getpid()} exceeds max_memory before its first request: {too_much}"
+        birth.error_log.write(notes.Caution(text))
     _say(birth, Report.READY, "")
     if _may_serve(birth.link, worker):
         die_with_master(0)

@@ -33,6 +33,7 @@ from lastcall.runtime.board import Board, SlotWriter
 from lastcall.runtime.inbox import Inbox, Parcel
 from lastcall.runtime.logs import AccessLog, ErrorLog
 from lastcall.runtime.sockets import Listener
+from lastcall.runtime.worker import memory
 from lastcall.runtime.worker.body import Spool, stream
 from lastcall.runtime.worker.connection import LINGER, Connection
 from lastcall.runtime.worker.errors import ErrorStream
@@ -91,6 +92,7 @@ class Worker:
         self.draining = False  # told by the attendant
         self.requests = 0
         self._spent = False
+        self._weighed = 0  # the number of requests at the last look at the memory
         self._accepting = False
         self._stopping = False
         self._accept_again = 0.0
@@ -167,6 +169,8 @@ class Worker:
             return 0
         if self.connections or self._accept_again or self.draining:
             return SWEEP if not self.draining else STOP_GRACE / 5
+        if self.settings.max_memory and self.requests != self._weighed:
+            return SWEEP
         return None
 
     def _finished(self) -> bool:
@@ -494,9 +498,14 @@ class Worker:
         if self.place.access_log is not None:
             self._log_access(self.place.access_log, request, env, outcome, began, identity, before)
         self.requests += 1
-        if 0 < self.place.spend_after <= self.requests and not self._spent:
+        if 0 < self.place.spend_after <= self.requests:
+            self._spend(f"{self.requests} requests")
+
+    def _spend(self, why: str) -> None:
+        """Say, once, that this worker is due for recycling."""
+        if not self._spent:
             self._spent = True
-            self.place.say(Report.SPENT, f"{self.requests} requests")
+            self.place.say(Report.SPENT, why)
 
     def _identify(self, connection: Connection, request: Request, env: wsgi.Environ) -> str:
         """Fill in who is asking; returns the request's id."""
@@ -550,6 +559,8 @@ class Worker:
             self._accept_again = 0.0
             if not self.draining:
                 self._listen(on=True)
+        if self.settings.max_memory and self.requests != self._weighed:
+            self._weigh()
         for connection in list(self.connections.values()):
             if self.draining and self._departs(connection) and self._depart(connection, now):
                 continue
@@ -558,6 +569,13 @@ class Worker:
                 self.watch(connection, select.EPOLLIN)
             if connection.deadline <= now and connection.registered:
                 self._expire(connection, now)
+
+    def _weigh(self) -> None:
+        """Look at the memory, where requests have run since the last time."""
+        self._weighed = self.requests
+        too_much = memory.excess(self.settings.max_memory)
+        if too_much:
+            self._spend(too_much)
 
     def _expire(self, connection: Connection, now: float) -> None:
         """Too late, unless it has spoken while we were busy."""
