@@ -6,6 +6,7 @@ moment ago.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import FrameType
@@ -17,6 +18,10 @@ from lastcall.runtime.worker.worker import Worker
 
 OURS: Final = str(Path(lastcall.__file__).parent)
 """Files below this are not the application's."""
+_PYTHONS: Final = str(Path(os.__file__).parent)
+"""Nor are these: `socket.py:706 in readinto` says less than the line that calls it."""
+_INSTALLED: Final = ("site-packages", "dist-packages")
+"""But these may be below Python's."""
 LINE_MAX: Final = 200
 """Characters of a line; of a longer one the end is kept, which has the file's name, the number and the function."""
 NO_FRAME: Final = "no Python frame"
@@ -48,13 +53,25 @@ def whereabouts(worker: Worker) -> Whereabouts:
 
 
 def line(frame: FrameType | None) -> str:
-    """`/srv/gift/app.py:12 in send`: the innermost frame that is not lastcall's own; the innermost where all are."""
-    innermost = frame
-    while frame is not None and frame.f_code.co_filename.startswith(OURS):
+    """`/srv/gift/app.py:12 in send`: the innermost frame of the application's code, or of what it has installed.
+
+    Where there is none, the innermost that is not lastcall's own, else the innermost.
+    """
+    frames = []
+    while frame is not None:
+        frames.append(frame)
         frame = frame.f_back
-    frame = frame or innermost
+    others = [frame for frame in frames if not frame.f_code.co_filename.startswith(OURS)]
+    theirs = [frame for frame in others if not _is_pythons(frame.f_code.co_filename)]
+    frame = next(iter(theirs or others or frames), None)
     if frame is None:
         return NO_FRAME
     text = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
     text = "".join(char if char.isprintable() else "?" for char in text)
     return text if len(text) <= LINE_MAX else f"...{text[3 - LINE_MAX :]}"
+
+
+def _is_pythons(file: str) -> bool:
+    if file.startswith("<frozen "):
+        return True
+    return file.startswith(_PYTHONS) and not file[len(_PYTHONS) :].lstrip("/").startswith(_INSTALLED)
