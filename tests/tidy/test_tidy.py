@@ -24,6 +24,7 @@ CATCH_ALLS = {
     ("gateway/wsgi.py", "_close"),
     ("gateway/loading.py", "load"),
     ("gateway/loading.py", "_import"),
+    ("gateway/warmup.py", "_call"),
     ("runtime/worker/boot.py", "become_worker"),
 }
 """Where everything may be caught: around the application's code, and at the outermost frame of a worker."""

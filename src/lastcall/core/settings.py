@@ -40,6 +40,7 @@ class Kind(enum.Enum):
     LOG = "path or -"
     ADDRESSES = "addresses"
     NETWORKS = "addresses and networks"
+    TEXTS = "texts"
 
 
 class Group(enum.Enum):
@@ -69,7 +70,7 @@ class Spec:
     least: float = 0
     most: float = float("inf")
     check: Callable[[str], None] | None = None
-    """For texts: raises Mistake."""
+    """For texts, each of several: raises Mistake."""
     name: str = ""
     default: Value = None
 
@@ -86,7 +87,7 @@ class Spec:
     @property
     def many(self) -> bool:
         """The option may be repeated, the TOML value may be a list."""
-        return self.kind in (Kind.ADDRESSES, Kind.NETWORKS)
+        return self.kind in (Kind.ADDRESSES, Kind.NETWORKS, Kind.TEXTS)
 
 
 _T = TypeVar("_T")
@@ -112,6 +113,7 @@ def _setting(
 # --- Checks of texts ---------------------------------------------------------
 
 _APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?)?")
+_WARMUP = re.compile(r"/[!-~]*|[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _POOL = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
@@ -121,6 +123,12 @@ def _is_app(text: str) -> None:
         if text.endswith(".py") or "/" in text:
             remedy = "write the module, not its file: gift.app:app for gift/app.py, with --app-dir for where it is"
         raise Mistake(f"{text!r} does not name an application", remedy)
+
+
+def _is_warmup(text: str) -> None:
+    if not _WARMUP.fullmatch(text):
+        remedy = "write a path, /warm?all=1, with other than ASCII's letters as %XX, or module:callable"
+        raise Mistake(f"{text!r} is nothing that an application can be warmed up with", remedy)
 
 
 def _is_pool(text: str) -> None:
@@ -156,6 +164,12 @@ class Settings:
         "", APPLICATION, Kind.PATH,
         "The working directory of master and workers.",
         metavar="DIR", zero="as started",
+    )
+
+    warmup: tuple[str, ...] = _setting(
+        (), APPLICATION, Kind.TEXTS,
+        "Before a worker is ready: a path to GET from it (/warm), or module:callable to call; may be repeated.",
+        metavar="WHAT", zero="nothing", check=_is_warmup,
     )
 
     http: tuple[str, ...] = _setting(

@@ -42,7 +42,7 @@ def read(spec: Spec, text: str) -> Value:
             return checked(spec, quantities.parse_size(text))
         case Kind.MODE:
             return checked(spec, quantities.parse_mode(text))
-        case Kind.ADDRESSES | Kind.NETWORKS:
+        case Kind.ADDRESSES | Kind.NETWORKS | Kind.TEXTS:
             return checked(spec, tuple(part.strip() for part in text.split(",") if part.strip()))
         case _:
             assert_never(spec.kind)
@@ -70,7 +70,7 @@ def take(spec: Spec, value: object) -> Value:
             return UNLIMITED
         case (Kind.FLAG | Kind.COUNT | Kind.LIMIT, str()):
             pass
-        case (Kind.ADDRESSES | Kind.NETWORKS, list()):
+        case (Kind.ADDRESSES | Kind.NETWORKS | Kind.TEXTS, list()):
             other = next((item for item in value if not isinstance(item, str)), None)
             if other is not None:
                 text = f"{_described(other)} stands where a list of texts is expected"
@@ -112,6 +112,8 @@ def _checked_text(spec: Spec, value: str) -> str:
 def _checked_items(spec: Spec, items: tuple[str, ...]) -> tuple[str, ...]:
     if spec.kind is Kind.ADDRESSES:
         return tuple(str(address.parse(item)) for item in items)
+    if spec.kind is Kind.TEXTS:
+        return tuple(_checked_text(spec, item) for item in items)
     return tuple(_network(item.strip()) for item in items)
 
 
@@ -184,6 +186,8 @@ def example(spec: Spec) -> str:
             return f'["{DEFAULT_HTTP}"]'
         case Kind.NETWORKS:
             return '["127.0.0.1", "10.0.0.0/8"]'
+        case Kind.TEXTS:
+            return f'["{spec.metavar}"]'
         case Kind.TEXT | Kind.CHOICE | Kind.PATH | Kind.LOG:
             return f'"{show(spec, spec.default) or spec.metavar}"'
         case _:
@@ -210,7 +214,7 @@ def _expected(spec: Spec) -> str:
     match spec.kind:
         case Kind.FLAG:
             return "true or false"
-        case Kind.ADDRESSES | Kind.NETWORKS:
+        case Kind.ADDRESSES | Kind.NETWORKS | Kind.TEXTS:
             return "a list of texts"
         case Kind.TEXT | Kind.CHOICE | Kind.PATH | Kind.LOG:
             return "a text"

@@ -85,12 +85,12 @@ def _attribute(module: object, module_name: str, path: str) -> object:
     )
 
 
-def readable(error: BaseException) -> str:
-    """A traceback that begins where the user's code does: neither our frames nor importlib's."""
+def readable(error: BaseException, ours: str = __file__) -> str:
+    """A traceback that begins where the user's code does: neither our frames, in the file `ours`, nor importlib's."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != __file__
+        if frame.filename != ours
         and not frame.filename.startswith("<frozen importlib")
         and "importlib" not in Path(frame.filename).parts
     ]

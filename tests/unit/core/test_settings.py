@@ -18,7 +18,7 @@ from lastcall.core.settings import SPECS, Kind, Settings, Spec, Value, build
 TYPES = {
     Kind.TEXT: str, Kind.CHOICE: str, Kind.PATH: str, Kind.LOG: str, Kind.FLAG: bool,
     Kind.COUNT: int, Kind.SIZE: int, Kind.MODE: int, Kind.LIMIT: int, Kind.DURATION: float,
-    Kind.ADDRESSES: tuple[str, ...], Kind.NETWORKS: tuple[str, ...],
+    Kind.ADDRESSES: tuple[str, ...], Kind.NETWORKS: tuple[str, ...], Kind.TEXTS: tuple[str, ...],
 }  # fmt: skip
 EVERY = list(SPECS.values())
 
@@ -98,6 +98,7 @@ def test_listeners_are_the_addresses_with_their_protocol() -> None:
         ("http", "8000, unix:/run/x", ("127.0.0.1:8000", "unix:/run/x")),
         ("forwarded_allow_ips", "10.0.0.0/8,2001:DB8::1,unix,*", ("10.0.0.0/8", "2001:db8::1", "unix", "*")),
         ("log_level", "debug", "debug"),
+        ("warmup", "/warm?a=1, gift.cache:fill", ("/warm?a=1", "gift.cache:fill")),
     ],
 )
 def test_text_is_read(name: str, text: str, value: Value) -> None:
@@ -121,6 +122,7 @@ def test_text_is_read(name: str, text: str, value: Value) -> None:
         ("http", "8000", ("127.0.0.1:8000",)),
         ("http", ["8000", "unix:/a,b"], ("127.0.0.1:8000", "unix:/a,b")),
         ("http", [], ()),
+        ("warmup", ["/a,b"], ("/a,b",)),
     ],
 )
 def test_typed_values_are_taken(name: str, given_value: object, value: Value) -> None:
@@ -146,6 +148,8 @@ def test_typed_values_are_taken(name: str, given_value: object, value: Value) ->
         ("forwarded_allow_ips", "10.0.0.1/8", "10.0.0.0/8"),
         ("forwarded_allow_ips", "nginx", "not an address or a network"),
         ("drain_timeout", "30d", "cannot be waited for"),
+        ("warmup", "/ok,warm", "'warm' is nothing that an application can be warmed up with"),
+        ("warmup", "/w\u00e4rm", "write a path"),
     ],
 )
 def test_a_wrong_text_is_a_mistake_with_a_remedy(name: str, text: str, said: str) -> None:

@@ -19,7 +19,7 @@ from typing import Final, NoReturn, assert_never
 
 from lastcall.core import exits, notes
 from lastcall.core.settings import Settings
-from lastcall.gateway import loading
+from lastcall.gateway import loading, warmup
 from lastcall.gateway.wsgi import Application, explain
 from lastcall.protocol.link import Report, Word, pack
 from lastcall.runtime import service
@@ -102,6 +102,11 @@ def _live(birth: Birth) -> int:
         _say(birth, Report.BOOT_FAILED, str(error))
         return exits.SOFTWARE
     worker = _build(birth, app)
+    try:
+        _warm_up(birth, worker)
+    except warmup.WarmUpError as error:
+        _say(birth, Report.BOOT_FAILED, str(error))
+        return exits.SOFTWARE
     _take_signals(worker)
     gc.collect()
     gc.freeze()  # what is there now stays: the collector need not look at it again
@@ -116,6 +121,15 @@ def _live(birth: Birth) -> int:
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what Python does at exit: wait for the app's own threads
     atexit._run_exitfuncs()  # noqa: SLF001 - as above
     return exits.OK
+
+
+def _warm_up(birth: Birth, worker: Worker) -> None:
+    """Raises WarmUpError."""
+    worker.errors.request_id = warmup.REQUEST_ID
+    environ = warmup.base(worker.errors, multithread=worker.multithread)
+    for doubt in warmup.warm_up(worker.app, birth.settings.warmup, environ):
+        birth.error_log.write(notes.Caution(f"[pool {birth.settings.pool}] child {os.getpid()}: {doubt}"))
+    worker.errors.flush()
 
 
 def _may_serve(link: socket.socket, worker: Worker) -> bool:
