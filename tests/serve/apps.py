@@ -19,7 +19,7 @@ def wait(name: str) -> None:
 
 
 def app(environ: dict[str, object], start_response: Callable[..., object]) -> Iterable[bytes]:
-    """What the path says: `/pid`, `/body` (who has read what), `/wait/FILE` (until it exists), `/exit/N`, ...; else: hello."""
+    """What the path says: `/pid`, `/body` (who has read what), `/wait/FILE` (until it exists), `/exit/N`; else: hello."""
     path = str(environ["PATH_INFO"])
     body = b"hello\n"
     if path == "/pid":

@@ -54,6 +54,7 @@ class Worker(msgspec.Struct, frozen=True):
     overdue: bool = False
     serving: bool = False
     reported: float = 0.0
+    max_age: float = 0.0
     outputs: list[Output] = []
 
 

@@ -9,6 +9,7 @@ events += perform(action) for each action   fork, tell, kill, write, answer
 from __future__ import annotations
 
 import errno
+import math
 import os
 import random
 import signal
@@ -152,8 +153,10 @@ class Master:
         for worker in reign.workers:
             link = Link(
                 worker.serial, worker.slot, worker.generation, socket.socket(fileno=worker.link), worker.born, worker.pid,
-                serving=worker.serving, reported=worker.reported,
+                serving=worker.serving, reported=worker.reported, max_age=worker.max_age,
             )  # fmt: skip
+            if worker.serving and worker.ready_at is not None:
+                self._ages.serves(worker.serial, worker.ready_at, worker.max_age)
             self._attach(link, [(output.fd, output.stream, output.rest) for output in worker.outputs])
         return self
 
@@ -245,7 +248,7 @@ class Master:
         for pid, status in self._port.reap():
             events += self._bury(pid, status)
         events += self._look_after(self._port.now())
-        self._answer_statuses()
+        self._answer_statuses(self._port.now())
         return events
 
     # --- Events --------------------------------------------------------------------------
@@ -377,6 +380,7 @@ class Master:
             self._answer(self._upgrade.cancel(), ok=False, text=lc.STOPPING)
         elif self._upgrade.ready and self._state.announced:
             program = self._upgrade.program
+            self._answer_statuses(math.inf)
             self._write(notes.Reexecuting(program.path, program.argv))
             try:
                 self._upgrade.execute(self._leave())
@@ -442,7 +446,7 @@ class Master:
         return handover.Worker(
             worker.serial, worker.slot, worker.generation, worker.stage.name.lower(), worker.pid, link.sock.fileno(),
             worker.born, worker.since, worker.deadline, worker.ready_at, worker.spent, worker.overdue,
-            link.serving, link.reported, outputs,
+            link.serving, link.reported, link.max_age, outputs,
         )  # fmt: skip
 
     def _bury(self, pid: int, status: int) -> list[lc.Event]:
@@ -582,8 +586,8 @@ class Master:
             and (worker.stage is lc.Stage.DRAINING or self._around.board.read(worker.slot).lanes)
         ]
 
-    def _answer_statuses(self) -> None:
-        tickets = self._desk.due(self._port.now())
+    def _answer_statuses(self, now: float) -> None:
+        tickets = self._desk.due(now)
         reply = Reply(ok=True, status=bounded(self._status())) if tickets else None
         for ticket in tickets:
             assert reply is not None

@@ -171,7 +171,8 @@ class _Server:
         self._listeners: tuple[Listener, ...] = ()
         self._around = Surroundings(
             port=parts.port, board=parts.board, inbox=parts.inbox, control=parts.control, error_log=parts.log,
-            notifier=parts.notifier, cut_list=CutList(parts.run_dir.path), run_dir=str(parts.run_dir.path), ready=self._ready, renew=self._renew,
+            notifier=parts.notifier, cut_list=CutList(parts.run_dir.path), run_dir=str(parts.run_dir.path),
+            ready=self._ready, renew=self._renew,
             estate=self._estate, upgrade=Upgrade(start, parts.port), release=self._release, let_go=self._let_go,
         )  # fmt: skip
 
