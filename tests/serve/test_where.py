@@ -100,7 +100,7 @@ def test_status_shows_the_line_of_code(serve: Servers, folder: Path, threads: st
             assert worker.waiting == ["1 request still arriving"]
             text = server.command("status").stdout
             assert request.where in text
-            assert "; 1 request still arriving" in text
+            assert "  1 request still arriving\n" in text
             end.touch()
 
 

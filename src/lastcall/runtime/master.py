@@ -550,12 +550,19 @@ class Master:
 
     def _explain(self, now: float) -> None:
         """Every few seconds, what a drain is waiting for; the workers are asked shortly before."""
-        draining = [worker for worker in self._state.workers if worker.stage is lc.Stage.DRAINING]
         match self._account.turn(now):
             case whereabouts.Turn.ASK:
-                self._desk.ask((worker.serial for worker in draining), now)
+                self._desk.ask((link.serial for link in self._draining()), now)
             case whereabouts.Turn.TELL:
-                self._tell_account([self._links[worker.serial] for worker in draining], now)
+                self._tell_account(self._draining(), now)
+
+    def _draining(self) -> list[Link]:
+        """Without those that were buried a moment ago, of which the machine has not heard yet."""
+        return [
+            self._links[worker.serial]
+            for worker in self._state.workers
+            if worker.stage is lc.Stage.DRAINING and worker.serial in self._links
+        ]
 
     def _tell_account(self, links: list[Link], now: float) -> None:
         lanes = [(link, lane) for link in links for lane in self._around.board.read(link.slot).lanes]

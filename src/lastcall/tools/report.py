@@ -25,7 +25,7 @@ def lines(status: Status) -> list[str]:
     ]
     said = [f"{name:<12} {printable(value)}" for name, value in facts]
     more = [f"... and {status.left_out} younger requests in flight"] if status.left_out else []
-    return [*said, "", *_table([_row(worker) for worker in status.workers]), *more]
+    return [*said, "", *_table([row for worker in status.workers for row in _rows(worker)]), *more]
 
 
 def _last_reload(status: Status) -> str:
@@ -39,8 +39,10 @@ def _last_reload(status: Status) -> str:
     return f"{when}, generation {last.generation} {how}" + (f": {reason}" if reason else "")
 
 
-def _row(worker: WorkerStatus) -> tuple[str, ...]:
-    return (
+def _rows(worker: WorkerStatus) -> list[tuple[str, ...]]:
+    """One for each thing that the worker is busy with, under one another; one for a worker that is idle."""
+    first, *others = [*map(_request, worker.in_flight), *map(printable, worker.waiting)] or ["-"]
+    facts = (
         str(worker.slot),
         str(worker.pid or "-"),
         str(worker.generation),
@@ -48,8 +50,8 @@ def _row(worker: WorkerStatus) -> tuple[str, ...]:
         age(worker.age),
         str(worker.requests),
         str(worker.connections),
-        "; ".join([*map(_request, worker.in_flight), *map(printable, worker.waiting)]) or "-",
     )
+    return [(*facts, first), *((*[""] * len(facts), other) for other in others)]
 
 
 def _request(request: InFlight) -> str:
