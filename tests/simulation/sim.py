@@ -54,7 +54,7 @@ class Died:
 class Process:
     serial: int
     deaf: bool
-    """Never obeys DRAIN, never answers TRACE."""
+    """Never obeys REST or DRAIN, never answers TRACE."""
     stuck: bool
     """In a system call that even SIGKILL must wait for."""
     dying: bool = False
@@ -146,6 +146,8 @@ class World:
             drain_timeout=0 if self.patient else rng.choice([2.0, 30.0]),
             trace_timeout=rng.choice([0.0, 1.0, 1.0]),
             min_uptime=rng.choice([0.0, 1.0]),
+            trial=rng.choice([0.0, 0.5, 0.5, 5.0]),
+            lame_duck=rng.choice([0.0, 0.0, 0.0, 3.0]),
             failures_max=rng.randint(0, 5),
             backoff=rng.choice([0.1, 1.0]),
         )
@@ -279,7 +281,7 @@ class World:
             return
         if word is lc.Word.TRACE:
             self.after(self.rng.uniform(0, 1.5), lc.Traced(serial))
-        else:
+        elif word is lc.Word.DRAIN:
             self.end(pid, process, self.rng.choice([0.0, 0.1, 5.0, self.rng.uniform(0, REQUEST_MAX)]), 0)
 
     def end(self, pid: int, process: Process, delay: float, status: int) -> None:
@@ -335,7 +337,7 @@ class World:
 
     def is_going(self, process: Process) -> bool:
         stage = next(w.stage for w in self.master.workers if w.serial == process.serial)
-        return stage is not lc.Stage.READY
+        return stage not in (lc.Stage.READY, lc.Stage.RESTING)
 
     # --- What must come about in the end ---
 
@@ -355,10 +357,11 @@ class World:
     def stop(self) -> None:
         """However things stand, a stop ends, and in a hurry it ends soon."""
         hurry = self.rng.random() < 0.3
-        self.feed([lc.Stop(hurry, self.draw_ticket())])
+        self.feed([lc.Stop(hurry, self.draw_ticket(), at_once=self.rng.random() < 0.5)])
         if not hurry and self.rng.random() < 0.5:
-            self.run(self.now + self.rng.uniform(0, 20))
-            self.feed([lc.Stop(hurry=False, ticket=self.draw_ticket())] if not self.exits else [])
+            for _ in range(2):
+                self.run(self.now + self.rng.uniform(0, 20))
+                self.feed([lc.Stop(hurry=False, ticket=self.draw_ticket())] if not self.exits else [])
             hurry = True
         # In a hurry: the trace, and the longest that a killed process takes to go.
         self.run(self.now + (12 if hurry else PEACE))

@@ -26,6 +26,8 @@ WHAT: dict[str, Callable[[lc.Master], tuple[lc.Master, list[lc.Event]]]] = {
     "`Traced`": lambda master: (master, [lc.Traced(SERIAL)]),
     "`Exited`": lambda master: (master, [lc.Exited(101, 0)]),
     "its deadline": lambda master: (expired(master), []),
+    "replaced, on trial": lambda master: (replaced(master), []),
+    "gone back to": lambda master: (replaced(master, failing=True), [lc.BootFailed(3, "ImportError")]),
     "no longer wanted": lambda master: (unwanted(master), []),
     "`Stop`": lambda master: (master, [lc.Stop(hurry=False)]),
     "`Stop` again": lambda master: (master, [lc.Stop(hurry=False), lc.Stop(hurry=False)]),
@@ -54,6 +56,16 @@ def expired(master: lc.Master) -> lc.Master:
     return replace(master, workers=tuple(workers))
 
 
+def replaced(master: lc.Master, *, failing: bool = False) -> lc.Master:
+    """Let another generation be on trial at full strength; `failing`: and let one more of it boot."""
+    new = [replace(worker(lc.Stage.READY), serial=2, slot=1, generation=2, pid=102)]
+    if failing:
+        new.append(replace(worker(lc.Stage.BOOTING), serial=3, slot=2, generation=2, pid=103))
+    release = lc.Release(2, POLICY)
+    workers = (*master.workers, *new)
+    return replace(master, current=release, generation=2, workers=workers, serial=3, calm_since=NOW)
+
+
 def unwanted(master: lc.Master) -> lc.Master:
     """Let another generation be at full strength."""
     new = replace(worker(lc.Stage.READY), serial=2, slot=1, generation=2, pid=102)
@@ -66,8 +78,10 @@ def master(*workers: lc.Worker) -> lc.Master:
 
 
 def cell(stage: lc.Stage, what: Callable[[lc.Master], tuple[lc.Master, list[lc.Event]]]) -> str:
-    """What becomes of a worker, and what it is told."""
+    """What becomes of a worker, and what it is told. Nobody rests who is not replaced."""
     state, events = what(master(worker(stage)))
+    if stage is lc.Stage.RESTING and state.current is RELEASE:
+        state = replaced(state)
     after, actions = lc.step(state, events, NOW)
     orders = []
     for action in actions:

@@ -53,8 +53,8 @@ BUGS = {
         "}",
     ),
     "the old retire before the new are ready": (
-        "    return [worker for worker in _old(master) if worker.stage is Stage.BOOTING] + old[:spare]",
-        "    return [worker for worker in _old(master) if worker.stage is Stage.BOOTING] + old",
+        "    return useless + old[:spare]",
+        "    return useless + old",
     ),
     "the last proven ones retire before one of the new is ready": (
         "    old = [worker for worker in old if new or worker.generation != fallback]\n",
@@ -80,12 +80,88 @@ BUGS = {
         "        times.append(master.spawn_after)",
         "        pass",
     ),
+    "nobody wakes when a trial is over": (
+        "        times.append(_trial_ends(master))",
+        "        pass",
+    ),
+    "a trial is over at full strength": (
+        "    if _on_trial(master) and now < _trial_ends(master):\n        return master\n",
+        "",
+    ),
+    "a trial goes on as if nothing had failed": (
+        "        master = replace(master, calm_since=now)\n    failures = _streak",
+        "        pass\n    failures = _streak",
+    ),
+    "a trial begins before anybody is ready": (
+        "            calm_since=None,\n            why",
+        "            calm_since=now,\n            why",
+    ),
+    "one that dies on trial is no failure": (
+        "(max(policy.min_uptime, policy.trial) if _on_trial(master) else policy.min_uptime)",
+        "policy.min_uptime",
+    ),
+    "a reload is tried as often as a start": (
+        "        patience = min(patience, RELOAD_FAILURES_MAX)",
+        "        pass",
+    ),
+    "the old are drained though the new are on trial": (
+        "Stage.RESTING if rests else RETIRED[worker.stage]",
+        "RETIRED[worker.stage]",
+    ),
+    "whoever rests is never let go": (
+        "    useless += [w for w in master.workers if w.stage is Stage.RESTING and not _may_return(master, w)]\n",
+        "",
+    ),
+    "whoever rests is let go too early": (
+        "if w.stage is Stage.RESTING and not _may_return(master, w)]",
+        "if w.stage is Stage.RESTING and spare]",
+    ),
+    "a rollback calls nobody back": (
+        "resting[: max(0, wanted, missing)]",
+        "resting[: max(0, missing if wanted == 0 else 0)]",
+    ),
+    "nobody is called back while the new fail": (
+        "resting[: max(0, wanted, missing)]",
+        "resting[: max(0, wanted)]",
+    ),
+    "all are called back for one": (
+        "resting[: max(0, wanted, missing)]",
+        "resting[: len(resting) if wanted or missing > 0 else 0]",
+    ),
+    "whoever rests does not hear the stop": (
+        "Stage.READY: Stage.DRAINING, Stage.RESTING: Stage.DRAINING}",
+        "Stage.READY: Stage.DRAINING}",
+    ),
+    "whoever rests is in nobody's way": (
+        "    limit = 2 * span + surge - len(master.workers)",
+        "    limit = 2 * span + surge - len(master.workers) + rest",
+    ),
+    "whoever rests stands in the way of the new": (
+        "    span = max(policy.workers, serve, rest)",
+        "    span = max(policy.workers, serve)",
+    ),
+    "a lame duck for ever": (
+        "        times.append(master.stop_at)",
+        "        pass",
+    ),
+    "a lame duck replaces nobody": (
+        "    if not master.lasting:\n        return 0\n",
+        "    if master.phase is not Phase.RUNNING:\n        return 0\n",
+    ),
+    "a second stop leaves a lame duck as it is": (
+        "    if master.lasting:\n        return _begin_to_stop(replace(master, hurry",
+        "    if master.phase is Phase.RUNNING:\n        return _begin_to_stop(replace(master, hurry",
+    ),
+    "a lame duck leaves the reload under way unanswered": (
+        "        master = _end_reload(master, ok=False, text=STOPPING)\n        return",
+        "        return",
+    ),
     "no back-off": (
         "master = replace(master, spawn_after=max(master.spawn_after, now + delay))",
         "master = replace(master, spawn_after=now)",
     ),
     "failures are never too many": (
-        "failures > master.current.policy.failures_max):",
+        "failures > patience):",
         "failures > 1000):",
     ),
     "a proven release is given up": (
@@ -113,8 +189,8 @@ BUGS = {
         "    return (lambda master, ok, text: master)(_emit(master, Write(note)), ok=False, ",
     ),
     "a stop forgets the reload under way": (
-        "    return replace(_end_reload(master, ok=False, text=why), phase=Phase.STOPPING)",
-        "    return replace(master, phase=Phase.STOPPING)",
+        "    return replace(_end_reload(master, ok=False, text=why), phase=Phase.STOPPING, stop_at=None)",
+        "    return replace(master, phase=Phase.STOPPING, stop_at=None)",
     ),
     "a reload in a stop begins": (
         "return _answer(master, (event.ticket,), ok=False, text=STOPPING)\n    master = replace(master, waiting",

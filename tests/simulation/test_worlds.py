@@ -23,6 +23,7 @@ POLICY = lc.Policy(
     drain_timeout=1,
     trace_timeout=1,
     min_uptime=0,
+    trial=0,
     failures_max=1,
     failures_window=1e9,
     backoff=1,
@@ -72,15 +73,24 @@ class Small(NamedTuple):
 
 
 TWO = replace(POLICY, workers=2)
+TRIAL = replace(POLICY, trial=1.5)
 WORLDS = {
     "a reload that may fail": Small(POLICY, Budget(reload=1, unloadable=1, overdue=1)),
+    "a reload on trial": Small(TRIAL, Budget(reload=1, unloadable=1, death=1, overdue=1)),
+    "a reload on trial that dies": Small(TRIAL, Budget(reload=1, death=3), pairs=False),
     "a reload overtakes another": Small(POLICY, Budget(reload=2, unloadable=1, death=1)),
+    "a reload overtakes one on trial": Small(TRIAL, Budget(reload=2, unloadable=1, death=1), pairs=False),
+    "a stop during a trial": Small(TRIAL, Budget(reload=1, stop=2, spent=1)),
+    "scaling during a trial": Small(TRIAL, Budget(reload=1, up=1, down=1, death=1), pairs=False),
+    "a lame duck": Small(replace(POLICY, lame_duck=3), Budget(stop=3, death=1, spent=1)),
+    "a lame duck in a reload": Small(replace(TRIAL, lame_duck=3), Budget(reload=1, stop=2, unloadable=1), pairs=False),
     "a reload and two stops": Small(POLICY, Budget(reload=1, stop=2, no_fork=1)),
     "deaths and a reload": Small(POLICY, Budget(reload=1, death=2)),
     "recycling and a death": Small(POLICY, Budget(spent=1, death=1)),
     "two workers boot": Small(TWO, Budget(death=1, unloadable=1), pairs=False),
     "two workers reload": Small(TWO, Budget(reload=1, unloadable=1), pairs=False),
     "one worker, or two": Small(POLICY, Budget(up=1, down=1)),
+    "two workers on trial": Small(replace(TRIAL, workers=2), Budget(reload=1, death=1), pairs=False),
     "two workers stop": Small(TWO, Budget(stop=2), pairs=False),
     "two workers recycle": Small(TWO, Budget(spent=2), pairs=False),
 }
@@ -186,6 +196,9 @@ def moves_of(master: lc.Master, worker: lc.Worker) -> Iterator[Move]:
         case lc.Stage.READY:
             yield Move(lc.Spent(serial, "1000 requests"), "spent")
             yield Move(lc.Overdue(serial), "overdue")
+        case lc.Stage.RESTING:
+            yield Move(lc.Spent(serial, "1000 requests"), "spent")
+            yield Move(lc.Overdue(serial), "overdue")
         case lc.Stage.DRAINING:
             yield Move(lc.Overdue(serial), "overdue")
         case lc.Stage.CUTTING:
@@ -195,9 +208,10 @@ def moves_of(master: lc.Master, worker: lc.Worker) -> Iterator[Move]:
 def key(node: Node) -> Hashable:
     """The state up to renaming: slots, pids, absolute times, serials and generation numbers do not matter.
 
-    POLICY makes the ages of failures and of workers matter only by their order.
+    POLICY makes the ages of failures and of workers matter only by their order, but during a trial.
     """
     master, now, budget = node
+    trial = master.current.policy.trial
     rank = {generation: index for index, generation in enumerate(master.generations)}
     fallback, failures = master.fallback, master.failures
     return (
@@ -211,10 +225,13 @@ def key(node: Node) -> Hashable:
                 None if w.deadline is None else w.deadline - now,
                 bool(failures) and w.born <= failures[-1],
                 None if w.ready_at is None else sum(at > w.ready_at for at in failures),
+                None if w.ready_at is None or master.proven else min(now - w.ready_at, trial),
             )
             for w in master.workers
         ),
         (len(failures), max(0.0, master.spawn_after - now)),
+        None if master.calm_since is None or master.proven else min(now - master.calm_since, trial),
+        None if master.stop_at is None else master.stop_at - now,
         (bool(master.waiting), bool(master.stop_tickets)),
         budget,
     )
@@ -228,7 +245,7 @@ def becomes_whole(node: Node, good: set[Hashable]) -> None:
         path.add(name := key(node))
         master = node.master
         ready = [w for w in master.workers if w.stage is lc.Stage.READY and not w.spent]
-        whole = len(ready) == len(master.workers) == master.current.policy.workers
+        whole = len(ready) == len(master.workers) == master.current.policy.workers and master.phase is lc.Phase.RUNNING
         if name in good or master.phase is lc.Phase.STOPPED or (whole and not master.waiting and master.proven):
             good |= path
             return
@@ -246,7 +263,7 @@ def obey(worker: lc.Worker) -> lc.Event | None:
 
 def stops_though_nobody_obeys(node: Node) -> None:
     """From here, with workers that heed nothing but SIGKILL, a stop ends."""
-    node = advance(node, [lc.Stop(hurry=False)])
+    node = advance(node, [lc.Stop(hurry=False, at_once=True)])
     for _ in range(20):
         if node.master.phase is lc.Phase.STOPPED:
             return

@@ -19,7 +19,38 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from lastcall.core import exits, notes
+from lastcall.core.events import (
+    AboutWorker,
+    Action,
+    Answer,
+    Booted,
+    BootFailed,
+    Event,
+    Exit,
+    Exited,
+    Forget,
+    Kill,
+    Overdue,
+    Policy,
+    Reload,
+    Resize,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Spent,
+    Stop,
+    Tell,
+    Traced,
+    Word,
+    Write,
+)  # fmt: skip
 from lastcall.core.slot import SLOTS, WORKERS_MAX
+
+__all__ = [
+    "AboutWorker", "Action", "Answer", "BootFailed", "Booted", "Event", "Exit", "Exited", "Forget", "Kill", "Master",
+    "Outlook", "Overdue", "Phase", "Policy", "Release", "Reload", "Resize", "Spawn", "SpawnFailed", "Spawned", "Spent",
+    "Stage", "Stop", "Tell", "Traced", "Word", "Worker", "Write", "boot", "next_deadline", "step",
+]  # fmt: skip
 
 # --- Vocabulary --------------------------------------------------------------
 
@@ -28,12 +59,14 @@ class Phase(enum.Enum):
     """Where the master is in its life."""
 
     RUNNING = "running"
+    LEAVING = "leaving"
+    """A lame duck: it is to stop, has said so, and goes on as while RUNNING until others have taken its place."""
     STOPPING = "stopping"
     STOPPED = "stopped"
 
 
 class Stage(enum.IntEnum):
-    """Where one worker is in its life. It only ever moves down this list."""
+    """Where one worker is in its life. It only ever moves down this list, but for RESTING, which may be READY again."""
 
     SPAWNING = 0
     """Fork asked for, pid not known yet."""
@@ -41,11 +74,13 @@ class Stage(enum.IntEnum):
     """Has a pid, has not said that it is ready."""
     READY = 2
     """Serves."""
-    DRAINING = 3
-    """Told to finish what it has begun and to take nothing new."""
-    CUTTING = 4
+    RESTING = 3
+    """Replaced by a release that is on trial: takes nothing new, and stays, for it may have to serve again."""
+    DRAINING = 4
+    """Told to finish what it has begun, to take nothing new, and to exit."""
+    CUTTING = 5
     """Told to write down where it is: it is killed as soon as it has done so, or shortly after."""
-    KILLED = 5
+    KILLED = 6
     """Nothing left to send, only to reap."""
 
 
@@ -59,43 +94,7 @@ class Outlook(enum.IntEnum):
     """Trying again will not help."""
 
 
-class Word(enum.Enum):
-    """What a worker can be told, over its control socket."""
-
-    DRAIN = "drain"
-    TRACE = "trace"
-
-
 # --- State -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The part of the settings that the machine needs. The settings have checked it; times are seconds."""
-
-    pool: str = "app"
-    workers: int = 2
-    surge: int = 1
-    """Workers beyond `workers` while generations overlap. One is allowed always, or nothing could be replaced."""
-    boot_timeout: float = 60.0
-    """0: none."""
-    drain_timeout: float = 60.0
-    """0: none, wait for ever."""
-    trace_timeout: float = 1.0
-    """From TRACE to SIGKILL. 0: no trace, SIGKILL at once."""
-    min_uptime: float = 1.0
-    """Dying sooner than this after READY counts as a failure."""
-    failures_max: int = 5
-    """A release on trial is given up after more failures than this."""
-    failures_window: float = 60.0
-    """A failure of a proven release is forgotten after this."""
-    backoff: float = 0.1
-    """The first pause after a failure; it doubles with each further one, up to `backoff_max`."""
-    backoff_max: float = 10.0
-
-    def __post_init__(self) -> None:
-        assert self.workers >= 1
-        assert 0 < self.backoff <= self.backoff_max
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +138,8 @@ class Master:
     overtaken: tuple[Release, ...] = ()
     """Until one has: those that were overtaken and serve. The newest of them is the fallback."""
     phase: Phase = Phase.RUNNING
+    stop_at: float | None = None
+    """When a lame duck begins to drain."""
     hurry: bool = False
     workers: tuple[Worker, ...] = ()
     """In the order of their serials. A worker stays until it is reaped."""
@@ -154,6 +155,8 @@ class Master:
     """ReadyToServe has been written."""
     failures: tuple[float, ...] = ()
     """When workers of the current release failed; those started together count once."""
+    calm_since: float | None = None
+    """Since when the current release serves and none of its workers has failed. None: none has been ready yet."""
     forks_failed: int = 0
     """In a row."""
     spawn_after: float = 0.0
@@ -175,153 +178,13 @@ class Master:
 
     @property
     def reloading(self) -> bool:
-        """A reload has begun, and its generation has not reached full strength."""
+        """A reload has begun, and its generation is not proven."""
         return self.phase is Phase.RUNNING and self.current.generation > 1 and not self.proven
 
-
-# --- Events: what happened ---------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Spawned:
-    serial: int
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
-    """fork() failed. The operating system's trouble, not the application's."""
-
-    serial: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Booted:
-    """The worker says that it is ready."""
-
-    serial: int
-
-
-@dataclass(frozen=True, slots=True)
-class BootFailed:
-    """The worker says that the application cannot be loaded: trying again will not help. Its exit follows."""
-
-    serial: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """The worker is due for recycling. It serves on until it is told to drain."""
-
-    serial: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Overdue:
-    """The worker runs a request that is older than the request timeout."""
-
-    serial: int
-
-
-@dataclass(frozen=True, slots=True)
-class Traced:
-    """The worker has written down where it is: SIGKILL need not wait."""
-
-    serial: int
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """Reaped. `status` is the wait status."""
-
-    pid: int
-    status: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reload:
-    """Somebody wants a new generation. Ticket 0: nobody waits for the outcome."""
-
-    policy: Policy
-    ticket: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Resize:
-    delta: int
-    ticket: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Somebody wants the master to end. The second one, of whatever kind, means hurry."""
-
-    hurry: bool
-    ticket: int = 0
-
-
-AboutWorker = Spawned | SpawnFailed | Booted | BootFailed | Spent | Overdue | Traced
-Event = AboutWorker | Exited | Reload | Resize | Stop
-
-
-# --- Actions: what to do -----------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Spawn:
-    """Fork a worker; report Spawned or SpawnFailed in the next step."""
-
-    serial: int
-    slot: int
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    serial: int
-    word: Word
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """SIGKILL. The pid has not been reaped: it cannot be somebody else's."""
-
-    serial: int
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    note: notes.Note
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Tell whoever holds the ticket how it ended. Exactly once for each ticket."""
-
-    ticket: int
-    ok: bool
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """No worker of this generation is left, and none will be started: release its resources."""
-
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """The last action."""
-
-    code: int
-
-
-Action = Spawn | Tell | Kill | Write | Answer | Forget | Exit
+    @property
+    def lasting(self) -> bool:
+        """Whoever dies is replaced: no stop has come, or it is only announced."""
+        return self.phase in (Phase.RUNNING, Phase.LEAVING)
 
 
 # --- The machine -------------------------------------------------------------
@@ -331,22 +194,27 @@ HEARD_IN: dict[type[AboutWorker], tuple[Stage, ...]] = {
     SpawnFailed: (Stage.SPAWNING,),
     Booted: (Stage.BOOTING,),
     BootFailed: (Stage.BOOTING,),
-    Spent: (Stage.BOOTING, Stage.READY),
-    Overdue: (Stage.READY, Stage.DRAINING),
+    Spent: (Stage.BOOTING, Stage.READY, Stage.RESTING),
+    Overdue: (Stage.READY, Stage.RESTING, Stage.DRAINING),
     Traced: (Stage.CUTTING,),
 }
 """In which stages an event about a worker means something. In any other it came too late, and changes nothing."""
 
-RETIRED = {Stage.BOOTING: Stage.KILLED, Stage.READY: Stage.DRAINING}
+RETIRED = {Stage.BOOTING: Stage.KILLED, Stage.READY: Stage.DRAINING, Stage.RESTING: Stage.DRAINING}
 """Where a worker goes that is no longer wanted. One that boots has no request to finish."""
 
-HURRIED = {Stage.BOOTING: Stage.KILLED, Stage.READY: Stage.CUTTING, Stage.DRAINING: Stage.CUTTING}
+HURRIED = {
+    Stage.BOOTING: Stage.KILLED,
+    Stage.READY: Stage.CUTTING,
+    Stage.RESTING: Stage.CUTTING,
+    Stage.DRAINING: Stage.CUTTING,
+}
 """Where a worker goes when there is no time."""
 
 EXPIRED = {Stage.BOOTING: Stage.KILLED, Stage.DRAINING: Stage.CUTTING, Stage.CUTTING: Stage.KILLED}
-"""Where a worker goes when the patience with its stage has ended. SPAWNING, READY and KILLED have no deadline."""
+"""Where a worker goes when the patience with its stage has ended. The other stages have no deadline."""
 
-WORDS = {Stage.DRAINING: Word.DRAIN, Stage.CUTTING: Word.TRACE}
+WORDS = {Stage.RESTING: Word.REST, Stage.DRAINING: Word.DRAIN, Stage.CUTTING: Word.TRACE}
 """What a worker is told when it is sent to a stage. For KILLED it is not told."""
 
 LEAVE_TIMEOUT = 1.0
@@ -354,6 +222,10 @@ LEAVE_TIMEOUT = 1.0
 
 SETTLE = 0.1
 """The pause before a reload that overtakes another starts its first worker: a burst becomes few generations."""
+
+RELOAD_FAILURES_MAX = 2
+"""A release on trial is given up after more failures than this while there is one to go back to: one crash may be chance,
+two may be a machine that is short of something, and nothing is gained by persistence while the old code serves."""
 
 DOUBLINGS_MAX = 32
 """More would not change a back-off, which has reached its maximum long before."""
@@ -383,10 +255,14 @@ def step(master: Master, events: Iterable[Event], now: float) -> tuple[Master, l
 
 def next_deadline(master: Master) -> float | None:
     """When `step` must be called again, even if nothing has happened. After a step it is never in the past."""
-    times = [worker.deadline for worker in master.workers if worker.deadline is not None]
+    times: list[float | None] = [worker.deadline for worker in master.workers]
     if _lacking(master) > 0:
         times.append(master.spawn_after)
-    return min(times, default=None)
+    if master.phase is Phase.LEAVING:
+        times.append(master.stop_at)
+    if _on_trial(master) and _at_strength(master):
+        times.append(_trial_ends(master))
+    return min((time for time in times if time is not None), default=None)
 
 
 # --- What has happened -------------------------------------------------------
@@ -399,7 +275,7 @@ def _absorb(master: Master, event: Event, now: float) -> Master:
         case Resize():
             return _resize(master, event)
         case Stop():
-            return _stop(master, event)
+            return _stop(master, event, now)
         case Exited(pid, status):
             worker = next((w for w in master.workers if w.pid == pid), None)
             if worker is None:  # an orphan that was left to us
@@ -425,6 +301,8 @@ def _hear(master: Master, worker: Worker, event: AboutWorker, now: float) -> Mas
         case Booted():
             assert worker.pid is not None
             ready = _enter(replace(worker, ready_at=now), Stage.READY, now, 0)
+            if master.calm_since is None and worker.generation == master.current.generation:
+                master = replace(master, calm_since=now)
             note = notes.ChildReady(policy.pool, worker.pid, worker.generation, boot=now - worker.born)
             return _emit(_put(master, ready), Write(note))
         case BootFailed(_, why):
@@ -454,7 +332,7 @@ def _exited(master: Master, worker: Worker, status: int, now: float) -> Master:
     if worker.ready_at is None:
         return _failed(master, worker, f"exited {exits.words(status)} before it was ready", now)
     served = now - worker.ready_at
-    if served >= policy.min_uptime:
+    if served >= (max(policy.min_uptime, policy.trial) if _on_trial(master) else policy.min_uptime):
         return master
     return _failed(master, worker, f"exited {exits.words(status)} {served:.1f} seconds after it was ready", now)
 
@@ -484,6 +362,7 @@ def _reload(master: Master, event: Reload, now: float) -> Master:
             generations=(*master.generations, generation),
             untried=True,
             failures=(),
+            calm_since=None,
             why="",
             outlook=Outlook.GOOD,
             spawn_after=now + SETTLE if master.reloading else now,
@@ -515,9 +394,14 @@ def _resized(release: Release, delta: int) -> Release:
     return replace(release, policy=replace(release.policy, workers=workers))
 
 
-def _stop(master: Master, event: Stop) -> Master:
+def _stop(master: Master, event: Stop, now: float) -> Master:
+    """Announce the stop, then drain, then cut: each stop that comes leads one step further."""
     master = replace(master, stop_tickets=_queue(master.stop_tickets, event.ticket))
-    if master.phase is Phase.RUNNING:
+    notice = master.current.policy.lame_duck
+    if master.phase is Phase.RUNNING and notice and not event.hurry and not event.at_once:
+        master = _end_reload(master, ok=False, text=STOPPING)
+        return _emit(replace(master, phase=Phase.LEAVING, stop_at=now + notice), Write(notes.LameDuck(notice)))
+    if master.lasting:
         return _begin_to_stop(replace(master, hurry=event.hurry), STOPPING)
     if master.hurry:
         return master
@@ -525,7 +409,7 @@ def _stop(master: Master, event: Stop) -> Master:
 
 
 def _begin_to_stop(master: Master, why: str) -> Master:
-    return replace(_end_reload(master, ok=False, text=why), phase=Phase.STOPPING)
+    return replace(_end_reload(master, ok=False, text=why), phase=Phase.STOPPING, stop_at=None)
 
 
 # --- Failures ----------------------------------------------------------------
@@ -539,6 +423,8 @@ def _failed(master: Master, worker: Worker, why: str, now: float, *, hopeless: b
     """
     if worker.generation != master.current.generation:
         return master
+    if master.calm_since is not None and not master.proven:
+        master = replace(master, calm_since=now)
     failures = _streak(master, now)
     shared = bool(failures) and worker.born <= failures[-1]
     if shared and (master.proven or not hopeless):
@@ -553,10 +439,12 @@ def _failed(master: Master, worker: Worker, why: str, now: float, *, hopeless: b
 def _judge(master: Master, now: float) -> Master:
     """Conclude from the failures of this step: go back, give up, or try again after a pause."""
     outlook, master = master.outlook, replace(master, outlook=Outlook.GOOD)
-    if outlook is Outlook.GOOD or master.phase is not Phase.RUNNING:
+    if outlook is Outlook.GOOD or not master.lasting:
         return master
-    failures = len(master.failures)
-    if not master.proven and (outlook is Outlook.HOPELESS or failures > master.current.policy.failures_max):
+    failures, patience = len(master.failures), master.current.policy.failures_max
+    if master.fallback is not None:
+        patience = min(patience, RELOAD_FAILURES_MAX)
+    if not master.proven and (outlook is Outlook.HOPELESS or failures > patience):
         if master.fallback is not None:
             return _roll_back(master, master.fallback, now)
         if not any(worker.stage is Stage.READY for worker in master.workers):
@@ -581,7 +469,7 @@ def _streak(master: Master, now: float) -> tuple[float, ...]:
 def _fork_failed(master: Master, why: str, now: float) -> Master:
     """Never a reason to give up, however often: the machine is short of something, for now."""
     master = _emit(master, Write(notes.ForkFailed(master.current.policy.pool, why)))
-    if master.phase is not Phase.RUNNING or now < master.spawn_after:
+    if not master.lasting or now < master.spawn_after:
         return master  # one of several that were asked for together
     master = replace(master, forks_failed=master.forks_failed + 1)
     return _back_off(master, master.forks_failed, f"fork() failed: {why}", now)
@@ -595,9 +483,9 @@ def _back_off(master: Master, failures: int, why: str, now: float) -> Master:
 
 
 def _roll_back(master: Master, fallback: Release, now: float) -> Master:
-    """Make the release that served the current one again. Its workers have served all the time."""
+    """Make the release that served the current one again. Its workers serve, or rest and are called back."""
     note = notes.ReloadFailed(master.current.generation, master.why)
-    master = replace(master, current=fallback, untried=False, failures=(), spawn_after=now)
+    master = replace(master, current=fallback, untried=False, failures=(), calm_since=None, spawn_after=now)
     return _end_reload(_emit(master, Write(note)), ok=False, text=f"{note.text()}\n{note.why}")
 
 
@@ -612,9 +500,11 @@ def _give_up(master: Master) -> Master:
 
 def _reconcile(master: Master, now: float) -> Master:
     """Look only at the state, never at the event that led here."""
-    master = _judge(_expire(_prove(_doubt(master)), now), now)
-    if master.phase is Phase.RUNNING:
-        master = _spawn(_retire(master, now), now)
+    if master.stop_at is not None and master.stop_at <= now:
+        master = _begin_to_stop(master, STOPPING)
+    master = _judge(_expire(_prove(_doubt(master), now), now), now)
+    if master.lasting:
+        master = _spawn(_retire(_call_back(master, now), now), now)
     else:
         master = _clear(master, now)
     master = _forget(master)
@@ -625,16 +515,16 @@ def _doubt(master: Master) -> Master:
     """Until a release has served at full strength, one that was overtaken is worth what serves of it."""
     if master.announced:
         return master
-    ready = [worker.generation for worker in master.workers if worker.stage is Stage.READY]
-    serving = tuple(release for release in master.overtaken if release.generation in ready)
+    able = [worker.generation for worker in master.workers if worker.stage in (Stage.READY, Stage.RESTING)]
+    serving = tuple(release for release in master.overtaken if release.generation in able)
     return replace(master, overtaken=serving, fallback=serving[-1] if serving else None)
 
 
-def _prove(master: Master) -> Master:
-    """At full strength for the first time, a release becomes the one to go back to, and its reload has succeeded."""
-    ready = [worker for worker in _new(master) if worker.stage is Stage.READY]
-    full = len(ready) >= master.current.policy.workers
-    if master.phase is not Phase.RUNNING or master.proven or not full:
+def _prove(master: Master, now: float) -> Master:
+    """At full strength, and with its trial over, a release becomes the one to go back to; its reload has succeeded."""
+    if not master.lasting or master.proven or not _at_strength(master):
+        return master
+    if _on_trial(master) and now < _trial_ends(master):
         return master
     if not master.announced:
         master = _emit(master, Write(notes.ReadyToServe()))
@@ -670,9 +560,24 @@ def _complain(master: Master, worker: Worker, after: float, now: float) -> Maste
     return master
 
 
+def _call_back(master: Master, now: float) -> Master:
+    """Have those serve again that rest: all of a release that is gone back to, else as many as are missing."""
+    generation = master.current.generation
+    resting = [worker for worker in master.workers if worker.stage is Stage.RESTING]
+    resting.sort(key=lambda w: (w.generation != generation, bool(w.spent), w.serial))
+    wanted = sum(worker.generation == generation for worker in resting)
+    missing = master.current.policy.workers - sum(worker.stage is Stage.READY for worker in master.workers)
+    for worker in resting[: max(0, wanted, missing)]:
+        master = _put(master, _enter(worker, Stage.READY, now, 0))
+    return master
+
+
 def _retire(master: Master, now: float) -> Master:
-    for worker in (*_extra(master), *_outdated(master)):
+    for worker in _extra(master):
         master = _send(master, worker, RETIRED[worker.stage], now)
+    for worker in _outdated(master):
+        rests = worker.stage is Stage.READY and _may_return(master, worker)
+        master = _send(master, worker, Stage.RESTING if rests else RETIRED[worker.stage], now)
     return master
 
 
@@ -687,7 +592,7 @@ def _extra(master: Master) -> list[Worker]:
 
 
 def _outdated(master: Master) -> list[Worker]:
-    """Workers of other generations: those who do not serve, and of those who do as many as can be spared.
+    """Workers of other generations: those who boot or rest in vain, and of those who serve as many as can be spared.
 
     None of the fallback's before one of the new is ready: until then nobody knows whether the new can be.
     """
@@ -697,7 +602,9 @@ def _outdated(master: Master) -> list[Worker]:
     spare = max(0, new + len(old) - master.current.policy.workers)
     old = [worker for worker in old if new or worker.generation != fallback]
     old.sort(key=lambda w: (w.generation == fallback, not w.spent, w.serial))
-    return [worker for worker in _old(master) if worker.stage is Stage.BOOTING] + old[:spare]
+    useless = [worker for worker in _old(master) if worker.stage is Stage.BOOTING]
+    useless += [w for w in master.workers if w.stage is Stage.RESTING and not _may_return(master, w)]
+    return useless + old[:spare]
 
 
 def _spawn(master: Master, now: float) -> Master:
@@ -752,6 +659,28 @@ def _old(master: Master) -> list[Worker]:
     return [w for w in master.workers if w.generation != generation and w.stage <= Stage.READY]
 
 
+def _on_trial(master: Master) -> bool:
+    """Whether the current release must show for a while that it serves, because another one could instead."""
+    return not master.proven and master.fallback is not None and master.current.policy.trial > 0
+
+
+def _trial_ends(master: Master) -> float:
+    """For a release that is at full strength: when it will have shown it, if nothing fails until then."""
+    assert master.calm_since is not None
+    return master.calm_since + master.current.policy.trial
+
+
+def _at_strength(master: Master) -> bool:
+    return sum(worker.stage is Stage.READY for worker in _new(master)) >= master.current.policy.workers
+
+
+def _may_return(master: Master, worker: Worker) -> bool:
+    """Whether a worker that has been replaced may have to serve again: the release to go back to is its own."""
+    if master.proven or master.fallback is None or worker.generation != master.fallback.generation:
+        return False
+    return _on_trial(master) or not any(w.stage is Stage.READY for w in _new(master))
+
+
 def _target(master: Master) -> int:
     """How many of the current generation there should be: one more while a spent one waits for its successor."""
     ready = [worker for worker in _new(master) if worker.stage is Stage.READY]
@@ -767,13 +696,15 @@ def _lacking(master: Master) -> int:
     not count there, or one long request would hold up a reload. There is a limit for all processes, too: whoever
     drains does not keep lost strength from being restored, but whoever cannot even be killed does. No slot, no worker.
     """
-    if master.phase is not Phase.RUNNING:
+    if not master.lasting:
         return 0
     policy = master.current.policy
     surge = max(1, policy.surge)
     new, old = _new(master), _old(master)
     in_service = len(new) + len(old)
-    span = max(policy.workers, sum(worker.stage is Stage.READY for worker in old))
+    serve = sum(worker.stage is Stage.READY for worker in old)
+    rest = sum(worker.stage is Stage.RESTING for worker in master.workers)
+    span = max(policy.workers, serve, rest)
     draining = sum(worker.stage is Stage.DRAINING for worker in master.workers)
     limit = 2 * span + surge - len(master.workers)
     processes = min(max(limit, policy.workers - in_service), limit + draining, SLOTS - len(master.workers))

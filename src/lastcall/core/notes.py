@@ -159,6 +159,16 @@ class Resized(Note):
 
 
 @dataclass(frozen=True, slots=True)
+class LameDuck(Note):
+    """A stop is announced, and everything goes on until load balancers have noticed."""
+
+    duration: float
+
+    def text(self) -> str:
+        return f"lame duck: serving on for {self.duration:g} s"
+
+
+@dataclass(frozen=True, slots=True)
 class Hurrying(Note):
     """A second stop: what still runs will be cut."""
 

@@ -136,6 +136,11 @@ def _is_pool(text: str) -> None:
         raise Mistake(f"{text!r} cannot be a pool's name", "use 1 to 32 letters, digits, dots, dashes, underscores")
 
 
+def _is_path(text: str) -> None:
+    if text and not text.startswith("/"):
+        raise Mistake(f"{text!r} is no path of a request", f"begin it with a slash: /{text}")
+
+
 # --- The table ---------------------------------------------------------------
 
 APPLICATION, LISTEN, WORKERS, TIMEOUTS, LIMITS, LOGS, PROCESS = Group
@@ -194,6 +199,12 @@ class Settings:
         ("127.0.0.1", "::1", "unix"), LISTEN, Kind.NETWORKS,
         "Peers whose X-Forwarded-* and X-Request-Id are believed: addresses, networks, unix, or * for all.",
         metavar="NET", zero="nobody",
+    )
+
+    ready_path: str = _setting(
+        "", LISTEN, Kind.TEXT,
+        "Answer GET of this path without the application: 200 while in service, 503 once a stop is announced.",
+        metavar="PATH", zero="none", check=_is_path,
     )
 
     pool: str = _setting(
@@ -256,6 +267,16 @@ class Settings:
         60.0, TIMEOUTS, Kind.DURATION,
         "A worker must be ready within this.",
         metavar="TIME", zero="wait for ever",
+    )
+    trial: float = _setting(
+        0.5, TIMEOUTS, Kind.DURATION,
+        "A reload's new workers must serve for this long before the old ones, which rest meanwhile, are let go.",
+        metavar="TIME", zero="old workers are let go as they are replaced",
+    )
+    lame_duck: float = _setting(
+        0.0, TIMEOUTS, Kind.DURATION,
+        "A stop is announced (--ready-path says 503), and everything goes on for this long; then it drains.",
+        metavar="TIME", zero="a stop drains at once",
     )
     drain_timeout: float = _setting(
         60.0, TIMEOUTS, Kind.DURATION,

@@ -112,6 +112,7 @@ class Reign(msgspec.Struct, frozen=True):
     cut: int
     deaths: int
     last_reload: LastReload | None = None
+    calm_since: float | None = None
 
 
 class Estate(msgspec.Struct, frozen=True):

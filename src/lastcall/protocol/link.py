@@ -18,7 +18,9 @@ class Word(enum.Enum):
     """Master to worker."""
 
     SERVE = b"S"
-    """The answer to READY: take requests from now on. Until then a worker has none, and may be killed."""
+    """The answer to READY: take requests from now on. Until then a worker has none, and may be killed. Ends a rest, too."""
+    REST = b"P"
+    """Take nothing new, finish what has begun, and stay: SERVE or DRAIN follows."""
     DRAIN = b"D"
     """Take nothing new, finish what has begun, exit."""
     TRACE = b"T"

@@ -17,6 +17,7 @@ from lastcall.core import slot as layout
 _FIRST: Final = 4096
 """Bytes before the first slot: the board's own head."""
 _STOPPING_AT: Final = 8
+_LEAVING_AT: Final = 9
 LAYOUT: Final = "lastcal1"
 """What the file begins with. Another layout has another name, and is not read."""
 _MAGIC: Final = LAYOUT.encode()
@@ -51,6 +52,15 @@ class Board:
     @stopping.setter
     def stopping(self, value: bool) -> None:
         self._memory[_STOPPING_AT] = int(value)
+
+    @property
+    def leaving(self) -> bool:
+        """A stop is announced, or has begun: whoever asks whether we are ready is told to go elsewhere."""
+        return self._memory[_LEAVING_AT] == 1
+
+    @leaving.setter
+    def leaving(self, value: bool) -> None:
+        self._memory[_LEAVING_AT] = int(value)
 
     def read(self, number: int) -> layout.Slot:
         at = _FIRST + number * layout.SLOT_BYTES

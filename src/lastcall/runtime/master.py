@@ -76,7 +76,7 @@ class Link:
     pid: int = 0
     output: tuple[OutputReader, ...] = ()
     serving: bool = False
-    """It has been told to serve."""
+    """It has been told to serve, and not to rest since."""
     reported: float = 0.0
     """When its request in flight was last found overdue: the time at which that request had begun."""
     max_age: float = 0.0
@@ -195,7 +195,7 @@ class Master:
                 events = self._gather()
 
     def _follow(self, before: lc.Master) -> None:
-        """Tell the workers that have become ready, and that all is being stopped, before anybody is told to drain."""
+        """Tell the workers that are to serve, and that all is being stopped, before anybody is told to drain."""
         state = self._state
         for worker in state.workers:
             if worker.stage is lc.Stage.READY and not self._links[worker.serial].serving:
@@ -204,16 +204,19 @@ class Master:
                 self._tell(link, Word.SERVE)
                 self._ages.serves(link.serial, self._port.now(), link.max_age)
         self._account.plan(self._port.now(), draining=any(w.stage is lc.Stage.DRAINING for w in state.workers))
-        if state.phase is lc.Phase.STOPPING and before.phase is lc.Phase.RUNNING:
-            self._around.board.stopping = True
+        if state.phase is not lc.Phase.RUNNING and before.phase is lc.Phase.RUNNING:
+            self._around.board.leaving = True
             self._around.notifier.stopping()
+        if not state.lasting and before.lasting:
+            self._around.board.stopping = True
 
     def _announce(self, before: lc.Master) -> None:
         """Tell the outside what has been reached, after the log has."""
         state = self._state
         if state.announced and not self._announced:
             self._announced = True
-            self._around.notifier.ready()
+            if state.phase is lc.Phase.RUNNING:
+                self._around.notifier.ready()
             self._around.ready()
         if state.reloading and not before.reloading:
             self._around.notifier.reloading()
@@ -288,7 +291,8 @@ class Master:
         if number in STOPS:
             self._write(STOPS[signal.Signals(number)]())
             self._write(who)
-            return [lc.Stop(hurry=False)]
+            # whoever is at a terminal waits for nobody else to notice
+            return [lc.Stop(hurry=False, at_once=number == signal.SIGINT)]
         self._write(who)
         if number == RELOAD:
             return self._reload(0)
@@ -430,7 +434,7 @@ class Master:
             serial=state.serial, generation=state.generation, failures=list(state.failures),
             forks_failed=state.forks_failed, spawn_after=state.spawn_after, why=state.why, waiting=list(state.waiting),
             started=self._started, born=self._born, requests=self._requests, cut=self._cut, deaths=self._deaths,
-            last_reload=self._last_reload,
+            last_reload=self._last_reload, calm_since=state.calm_since,
         )  # fmt: skip
         estate = self._around.estate()
         return handover.Handover(handover.FORMAT, __version__, estate, reign, list(self._upgrade.tickets))
@@ -608,7 +612,8 @@ class Master:
                 return [self._spawn(action)]
             case lc.Tell(serial, word):
                 if serial in self._links:
-                    self._tell(self._links[serial], Word.DRAIN if word is lc.Word.DRAIN else Word.TRACE)
+                    self._tell(self._links[serial], Word[word.name])
+                    self._links[serial].serving &= word is not lc.Word.REST
             case lc.Kill(_, pid):
                 self._port.kill(pid, signal.SIGKILL)
             case lc.Write(note):

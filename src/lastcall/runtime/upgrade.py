@@ -270,6 +270,7 @@ def machine(reign: Reign) -> lc.Master:
             untried=False,
             announced=True,
             failures=tuple(reign.failures),
+            calm_since=reign.calm_since,
             forks_failed=reign.forks_failed,
             spawn_after=reign.spawn_after,
             why=reign.why,
@@ -294,4 +295,6 @@ def policy(settings: Settings, workers: int = 0) -> lc.Policy:
         surge=settings.surge,
         boot_timeout=settings.boot_timeout,
         drain_timeout=settings.drain_timeout,
+        trial=settings.trial,
+        lame_duck=settings.lame_duck,
     )

@@ -40,8 +40,8 @@ from lastcall.core.lifecycle import (
 )
 from lastcall.core.slot import SLOTS, WORKERS_MAX
 
-ONE = Policy(workers=1)
-TWO = Policy(workers=2)
+ONE = Policy(workers=1, trial=0)
+TWO = Policy(workers=2, trial=0)
 CRASH = 1 << 8
 """The wait status of exit code 1."""
 CRASHED = "exited with code 1 before it was ready"
@@ -455,6 +455,172 @@ def test_a_reload_of_a_pool_that_is_not_up_yet_goes_back_to_what_serves() -> Non
     assert life.master.phase is Phase.RUNNING
 
 
+# --- On trial ------------------------------------------------------------------
+
+TRIAL = replace(TWO, trial=2)
+
+
+def tried(policy: Policy = TRIAL) -> Life:
+    """A pool of two of which the new generation, workers 3 and 4, has been at full strength since 7; ticket 7 waits."""
+    life = serving(policy)
+    life.at(5, Reload(policy, ticket=7))
+    life.at(5, *spawned(3))
+    life.at(6, Booted(3))
+    life.at(6, *spawned(4))
+    life.at(7, Booted(4))
+    return life
+
+
+def stages(life: Life) -> dict[int, Stage]:
+    """Serial and stage of everybody."""
+    return {worker.serial: worker.stage for worker in life.master.workers}
+
+
+def test_the_old_rest_until_the_new_have_served_for_a_while() -> None:
+    """The trial counts from the first that was ready: a reload of many workers is not held up by their number."""
+    life = serving(TRIAL)
+    life.at(5, Reload(TRIAL, ticket=7))
+    life.at(5, *spawned(3))
+    assert life.done(6, Booted(3)) == [Tell(1, Word.REST), Spawn(4, slot=3, generation=2)]
+    life.at(6, *spawned(4))
+    assert life.done(7, Booted(4)) == [Tell(2, Word.REST)]
+    assert life.master.reloading
+    assert next_deadline(life.master) == 8
+    assert life.at(8) == [
+        Write(notes.ReloadFinished(2)),
+        Answer(7, ok=True, text="reload finished, generation 2 is in service"),
+        Tell(1, Word.DRAIN),
+        Tell(2, Word.DRAIN),
+    ]
+    assert not life.master.reloading
+
+
+def test_a_trial_ends_no_sooner_than_full_strength() -> None:
+    """However long the last worker boots."""
+    life = serving(TRIAL)
+    life.at(5, Reload(TRIAL))
+    life.at(5, *spawned(3))
+    life.at(6, Booted(3))
+    life.at(6, *spawned(4))
+    assert life.done(20) == []
+    assert life.said(21, Booted(4))[1:] == [notes.ReloadFinished(2)]
+
+
+def test_a_new_worker_that_dies_on_trial_is_stood_in_for_by_an_old_one() -> None:
+    """At once, by one that rests; the trial begins anew."""
+    life = tried()
+    assert life.done(7.5, Exited(104, CRASH)) == []
+    assert life.serving() == [(1, 1), (3, 2)]
+    assert life.wait() == [Spawn(5, slot=3, generation=2)]
+    life.at(life.now, *spawned(5))
+    assert life.done(8, Booted(5)) == [Tell(1, Word.REST)]
+    assert next_deadline(life.master) == 9.5
+
+
+def test_a_new_generation_that_keeps_dying_is_given_up_after_a_few_failures() -> None:
+    """All that rest serve again, in the same step."""
+    life = tried(replace(TRIAL, backoff=0.5, backoff_max=0.5))
+    life.at(7.5, Exited(103, CRASH), Exited(104, CRASH))
+    assert life.serving() == [(1, 1), (2, 1)]
+    assert life.done(8) == [Spawn(5, slot=2, generation=2)]
+    life.at(8, *spawned(5))
+    life.at(8.1, Exited(105, CRASH))
+    assert life.done(8.6) == [Spawn(6, slot=2, generation=2)]
+    life.at(8.6, *spawned(6))
+    assert life.done(8.7, Booted(6)) == [Tell(1, Word.REST), Spawn(7, slot=3, generation=2)]
+    life.at(8.7, *spawned(7))
+    actions = life.done(9, Exited(106, CRASH))
+    assert [type(action) for action in actions] == [Answer, Kill]
+    assert life.serving() == [(1, 1), (2, 1)]
+    assert life.master.current.generation == 1
+
+
+def test_half_a_trial_is_taken_back_at_once() -> None:
+    """Who rests serves, and the new that serve go, in one step."""
+    life = tried()
+    life.at(7.5, Exited(104, CRASH))
+    life.wait()
+    life.at(life.now, *spawned(5))
+    note = notes.ReloadFailed(2, "ImportError: no gift")
+    assert life.done(8, BootFailed(5, "ImportError: no gift")) == [
+        Answer(7, ok=False, text=f"{note.text()}\n{note.why}"),
+        Tell(3, Word.DRAIN),
+    ]
+    assert life.serving() == [(1, 1), (2, 1)]
+
+
+def test_a_worker_that_dies_later_than_min_uptime_fails_the_trial_all_the_same() -> None:
+    """Whatever lasts less long than the trial has not passed it."""
+    life = tried(replace(TRIAL, trial=30))
+    assert life.said(20, Exited(104, CRASH))[1:] == [
+        notes.BackingOff("app", failures=1, delay=0.1, why="exited with code 1 13.0 seconds after it was ready")
+    ]
+
+
+def test_a_reload_during_a_trial_keeps_what_rests() -> None:
+    """The release in between is not proven: its workers go first, those of the proven one stay to the last."""
+    life = tried()
+    assert life.done(7.5, Reload(TRIAL)) == []
+    assert life.done(7.6) == [Spawn(5, slot=4, generation=3)]
+    life.at(7.6, *spawned(5))
+    assert life.done(7.7, Booted(5)) == [Tell(3, Word.DRAIN)]
+    assert stages(life) == {
+        1: Stage.RESTING, 2: Stage.RESTING, 3: Stage.DRAINING, 4: Stage.READY, 5: Stage.READY
+    }  # fmt: skip
+    assert life.done(7.8, Exited(103, 0)) == [Spawn(6, slot=2, generation=3)]
+    life.at(7.8, *spawned(6))
+    assert life.done(7.9, BootFailed(6, "ImportError"))[1:] == [Tell(4, Word.DRAIN), Tell(5, Word.DRAIN)]
+    assert life.serving() == [(1, 1), (2, 1)]
+
+
+def test_one_that_rests_and_dies_is_not_replaced_unless_it_is_needed() -> None:
+    """After a rollback the pool is filled up as ever."""
+    life = tried()
+    assert life.done(7.5, Exited(101, 9)) == []
+    life.at(7.6, Exited(104, CRASH))
+    life.wait()
+    life.at(life.now, *spawned(5))
+    assert life.done(7.8, BootFailed(5, "ImportError"))[1:] == [Spawn(6, slot=3, generation=1)]
+    assert life.serving() == [(2, 1), (3, 2)]
+
+
+def test_one_that_rests_is_told_to_drain_by_a_stop_and_cut_by_the_second() -> None:
+    """As everybody else."""
+    life = tried()
+    assert life.done(7.5, Stop(hurry=False)) == [
+        Answer(7, ok=False, text="stopping"),
+        *(Tell(serial, Word.DRAIN) for serial in (1, 2, 3, 4)),
+    ]
+    other = tried()
+    assert other.done(7.5, Stop(hurry=True))[1:] == [Tell(serial, Word.TRACE) for serial in (1, 2, 3, 4)]
+
+
+def test_a_request_of_one_that_rests_may_be_overdue() -> None:
+    """It is cut, and nobody is started in its place."""
+    life = tried()
+    assert life.done(7.5, Overdue(1)) == [Tell(1, Word.TRACE)]
+
+
+def test_a_spent_worker_rests_as_well_and_is_recycled_when_it_is_called_back() -> None:
+    """Its memory is what may be needed; its successor is ready before it goes."""
+    life = tried()
+    life.at(7.2, Spent(1, "1000 requests"), Exited(104, CRASH))
+    assert life.serving() == [(2, 1), (3, 2)]
+    life.wait()
+    life.at(life.now, *spawned(5))
+    assert life.done(7.8, BootFailed(5, "ImportError"))[1:] == [Tell(3, Word.DRAIN), Spawn(6, slot=4, generation=1)]
+    assert life.serving() == [(1, 1), (2, 1)]
+
+
+def test_more_workers_during_a_trial_are_lent_by_the_old() -> None:
+    """Until the new ones are ready."""
+    life = tried()
+    life.at(7.5, Resize(+1))
+    assert life.serving() == [(1, 1), (3, 2), (4, 2)]
+    life.at(7.5, *spawned(5))
+    assert life.done(7.6, Booted(5)) == [Tell(1, Word.REST)]
+
+
 # --- More, or fewer ----------------------------------------------------------
 
 
@@ -542,6 +708,50 @@ def test_whoever_waits_for_a_reload_is_answered_when_a_stop_overtakes_it() -> No
         Answer(2, ok=False, text="stopping"),
         Answer(3, ok=False, text="stopping"),
     ]
+
+
+def test_a_lame_duck_goes_on_as_before_and_then_drains() -> None:
+    """Whoever dies is replaced, whoever is spent recycled; whoever wants something new is told that it is too late."""
+    life = serving(replace(ONE, lame_duck=10))
+    assert life.at(5, Stop(hurry=False, ticket=5)) == [Write(notes.LameDuck(10))]
+    assert life.master.phase is Phase.LEAVING
+    assert life.done(6, Exited(101, 9)) == [Spawn(2, slot=0, generation=1)]
+    life.at(6, *spawned(2))
+    assert life.done(7, Booted(2), Reload(ONE, ticket=6), Resize(+1, ticket=7)) == [
+        Answer(6, ok=False, text="stopping"),
+        Answer(7, ok=False, text="stopping"),
+    ]
+    assert life.done(8, Spent(2, "memory")) == [Spawn(3, slot=1, generation=1)]
+    life.at(8, *spawned(3))
+    assert life.done(9, Booted(3)) == [Tell(2, Word.DRAIN)]
+    assert life.done(15) == [Tell(3, Word.DRAIN)]
+    assert life.done(16, Exited(102, 0), Exited(103, 0)) == [Answer(5, ok=True, text="stopped"), Exit(0)]
+
+
+def test_a_lame_duck_drains_at_the_second_stop_and_is_cut_at_the_third() -> None:
+    """Each stop leads one step further."""
+    life = serving(replace(ONE, lame_duck=10))
+    life.at(5, Stop(hurry=False))
+    assert life.done(6, Stop(hurry=False)) == [Tell(1, Word.DRAIN)]
+    assert life.at(7, Stop(hurry=False)) == [Write(notes.Hurrying()), Tell(1, Word.TRACE)]
+
+
+@pytest.mark.parametrize("stop", [Stop(hurry=False, at_once=True), Stop(hurry=True)])
+def test_whoever_is_at_a_terminal_does_not_wait_for_load_balancers(stop: Stop) -> None:
+    """Nor does whoever is in a hurry."""
+    life = serving(replace(ONE, lame_duck=10))
+    life.at(5, stop)
+    assert life.master.phase is Phase.STOPPING
+
+
+def test_a_reload_under_way_goes_on_in_a_lame_duck_and_nobody_is_told() -> None:
+    """Whoever waited for it has been answered; the pool gets to full strength, of the one code or the other."""
+    life = serving(replace(ONE, lame_duck=10))
+    life.at(5, Reload(replace(ONE, lame_duck=10), ticket=1))
+    life.at(5, *spawned(2))
+    assert life.done(6, Stop(hurry=False)) == [Answer(1, ok=False, text="stopping")]
+    assert not life.master.reloading
+    assert life.done(7, Booted(2)) == [Tell(1, Word.DRAIN)]
 
 
 # --- Bounds ------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The attendant: a thread beside the loop that hears the master while the application runs.
 
-It sleeps in poll(2), without the GIL, until the master has a word: drain, trace, new log files. No signal is needed to
+It sleeps in poll(2), without the GIL, until the master has a word: drain, rest, trace, new log files. No signal is needed to
 reach a worker that is inside a request, and none interrupts the application's system calls.
 """
 
@@ -72,8 +72,9 @@ class Attendant(threading.Thread):
                 say_where(self._link, worker)
             case Word.LOGS:
                 take_logs(worker.place, fds)
-            case Word.SERVE:
-                pass  # it does
+            case Word.REST | Word.SERVE:
+                worker.resting = word is Word.REST
+                worker.nudge()
             case _:
                 assert_never(word)
         return word is not None

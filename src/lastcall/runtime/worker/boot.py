@@ -145,6 +145,8 @@ def _may_serve(link: socket.socket, worker: Worker) -> bool:
                 worker.place.say(Report.TRACED, "")
             case Word.WHERE:
                 pass  # nowhere yet
+            case Word.REST:
+                pass  # it takes nothing yet
             case Word.DRAIN | None:
                 return False
             case _:

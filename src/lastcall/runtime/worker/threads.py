@@ -76,9 +76,10 @@ class Threads(Worker):
             self.settle(connection, now)
         while self._waiting and self._busy < self.settings.threads:
             self.serve(*self._waiting.popleft())
-        if self._busy < self.settings.threads and not self.draining and not self._accept_again:
-            self._listen(on=len(self.connections) < self.settings.max_connections)
         super().on_nudge(now)
+
+    def may_accept(self) -> bool:
+        return self._busy < self.settings.threads and super().may_accept()
 
     def may_read(self, connection: Connection) -> bool:
         """A request that arrives while every thread is busy is somebody else's, if there is anybody else."""

@@ -89,7 +89,8 @@ class Worker:
         self.connections: dict[int, Connection] = {}
         self.pid = os.getpid()
         self._master_pid = os.getppid()
-        self.draining = False  # told by the attendant
+        self.draining = False  # told by the attendant, as is `resting`
+        self.resting = False  # takes nothing new, gives away what is idle, and stays
         self.requests = 0
         self._spent = False
         self._weighed = 0  # the number of requests at the last look at the memory
@@ -107,6 +108,7 @@ class Worker:
         self._body_timeout = settings.body_timeout or math.inf
         self._send_timeout = settings.send_timeout or math.inf
         self._keepalive_timeout = settings.keepalive_timeout  # 0: connections are not kept
+        self._ready_path = settings.ready_path or None
         self._trust = Trust(settings.forwarded_allow_ips)
         self._id_prefix = os.urandom(6).hex()
         self._ids = itertools.count(1)
@@ -168,7 +170,7 @@ class Worker:
         if self._ready:
             return 0
         if self.connections or self._accept_again or self.draining:
-            return SWEEP if not self.draining else STOP_GRACE / 5
+            return SWEEP if not (self.draining or self.resting) else STOP_GRACE / 5
         if self.settings.max_memory and self.requests != self._weighed:
             return SWEEP
         return None
@@ -199,11 +201,20 @@ class Worker:
     def on_nudge(self, now: float) -> None:
         if self.draining:
             self._drain(now)
+        elif self.resting:
+            self._give_up_the_idle(now)
+        elif self.may_accept():
+            self._listen(on=True)
+
+    def may_accept(self) -> bool:
+        """Whether there is room for another connection, and nothing speaks against taking one."""
+        return not self._accept_again and len(self.connections) < self.settings.max_connections
 
     # --- Accepting ------------------------------------------------------------------------
 
     def _listen(self, *, on: bool) -> None:
-        """Take connections from the listeners and the inbox, or leave them to others."""
+        """Take connections from the listeners and the inbox, or leave them to others. Who drains or rests takes none."""
+        on = on and not (self.draining or self.resting)
         if on == self._accepting:
             return
         self._accepting = on
@@ -214,8 +225,7 @@ class Worker:
                 self.epoll.unregister(fd)
 
     def _accept(self, listener: Listener, now: float) -> bool:
-        if not self._accepting:
-            return False
+        """Take one connection, though we may have stopped listening in this turn: its wake-up was ours alone."""
         try:
             sock, address = listener.sock.accept()
         except BlockingIOError:
@@ -313,16 +323,18 @@ class Worker:
                 return
             request = connection.request
             assert request is not None
+            probed = request.path == self._ready_path and request.method in ("GET", "HEAD")
+            serve = self._tell_readiness if probed else self.serve
             if request.length == 0:
                 connection.whole()
-                self.serve(connection, request, None)
+                serve(connection, request, None)
             elif self.settings.body == "stream":
                 connection.take()
-                self.serve(connection, request, stream(connection.more))
+                serve(connection, request, stream(connection.more))
             elif self._collect(connection, request, now):
                 connection.whole()
                 body = connection.body
-                self.serve(connection, request, None if body is None else body.open())
+                serve(connection, request, None if body is None else body.open())
         except ProtocolError as error:
             self._refuse(connection, error.status, error.detail, codec.outgoing())
         except wsgi.ClientGone:
@@ -415,7 +427,7 @@ class Worker:
                 self._linger(connection, now)
             return
         connection.deadline = now + self._keepalive_timeout
-        if self.draining and self._depart(connection, now):
+        if (self.draining or self.resting) and self._depart(connection, now):
             return
         if not codec.idle:
             self._ready.append(connection)
@@ -453,8 +465,8 @@ class Worker:
             return
         connection.close()
         self.place.slot.connections = len(self.connections)
-        if not self._accepting and not self.draining and len(self.connections) < self.settings.max_connections:
-            self._listen(on=not self._accept_again)
+        if not self._accepting and self.may_accept():
+            self._listen(on=True)
 
     # --- The application ------------------------------------------------------------------------
 
@@ -465,6 +477,29 @@ class Worker:
     def serve(self, connection: Connection, request: Request, body: BinaryIO | None) -> None:
         """Call the application, then `settle`. What `sync` and `threads` differ in."""
         raise NotImplementedError
+
+    def _tell_readiness(self, connection: Connection, _request: Request, _body: BinaryIO | None) -> None:
+        """Answer a probe for the whole pool: in the loop, without the application, counted and logged nowhere."""
+        codec = connection.codec
+        status, text = (
+            ("503 Service Unavailable", b"stopping\n") if self.place.board.leaving else ("200 OK", b"ready\n")
+        )
+        if self._stopping or not self._keepalive_timeout:
+            codec.keep = False
+        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
+        connection.write(codec.head(status, headers, len(text)) + codec.data(text) + codec.end())
+        self._finish(connection)
+        self.settle(connection, time.monotonic())
+
+    @staticmethod
+    def _finish(connection: Connection) -> None:
+        """A request has been answered: nothing of it is kept."""
+        connection.request = None
+        connection.continued = False
+        connection.served += 1
+        if connection.body is not None:
+            connection.body.close()
+            connection.body = None
 
     def call(self, connection: Connection, request: Request, body: BinaryIO | None, lane: int) -> None:
         """Call the application for one request, on whatever thread this is, and write down how it went."""
@@ -481,12 +516,7 @@ class Worker:
         before = resource.getrusage(resource.RUSAGE_THREAD) if self._wants_usage else None
         outcome = wsgi.run(self.app, env, connection.codec, connection)
         slot.end(lane)
-        connection.request = None
-        connection.continued = False
-        connection.served += 1
-        if connection.body is not None:
-            connection.body.close()
-            connection.body = None
+        self._finish(connection)
         if outcome.error:
             self.note(
                 notes.AppFailed(
@@ -554,15 +584,16 @@ class Worker:
     # --- Deadlines ---------------------------------------------------------------------------------
 
     def _sweep(self, now: float) -> None:
-        self._next_sweep = now + SWEEP if not self.draining else now
+        leaves = self.draining or self.resting
+        self._next_sweep = now if leaves else now + SWEEP
         if self._accept_again and self._accept_again <= now:
             self._accept_again = 0.0
-            if not self.draining:
+            if self.may_accept():
                 self._listen(on=True)
         if self.settings.max_memory and self.requests != self._weighed:
             self._weigh()
         for connection in list(self.connections.values()):
-            if self.draining and self._departs(connection) and self._depart(connection, now):
+            if leaves and self._departs(connection) and self._depart(connection, now):
                 continue
             if connection.peeked and connection.registered & select.EPOLLIN and connection.stalled():
                 connection.take()
@@ -599,6 +630,9 @@ class Worker:
         if self.place.board.stopping and not self._stopping:
             self._stopping = True
             self._empty_the_queue(now)
+        self._give_up_the_idle(now)
+
+    def _give_up_the_idle(self, now: float) -> None:
         self._listen(on=False)
         self._next_sweep = now  # which tries to give away what is idle, and tries again while the inbox is full
 
