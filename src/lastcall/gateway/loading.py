@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,9 +25,9 @@ class LoadError(Exception):
 
 def load(spec: str, *, factory: bool, app_dir: str) -> Application:
     """Import the application. `app_dir` goes on sys.path first. Raises LoadError for whatever the import does."""
-    directory = Path(app_dir or ".").resolve()
-    if str(directory) not in sys.path:
-        sys.path.insert(0, str(directory))
+    directory = os.path.realpath(app_dir or ".")  # no Path: what a worker runs is memory that it has for itself
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
     spec = spec or find(directory)
     module_name, _, attribute = spec.partition(":")
     if attribute.endswith("()"):
@@ -43,9 +44,9 @@ def load(spec: str, *, factory: bool, app_dir: str) -> Application:
     return cast("Application", target)
 
 
-def find(directory: Path) -> str:
+def find(directory: str) -> str:
     """The one obvious candidate: exactly one of FILES. Raises LoadError when there is none, or more than one."""
-    found = [name for name in FILES if (directory / name).is_file()]
+    found = [name for name in FILES if Path(directory, name).is_file()]
     if len(found) == 1:
         return found[0].removesuffix(".py")
     which = ", ".join(found) if found else "none of " + ", ".join(FILES)
@@ -54,7 +55,7 @@ def find(directory: Path) -> str:
     )
 
 
-def _import(name: str, directory: Path) -> object:
+def _import(name: str, directory: str) -> object:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -24,6 +24,7 @@ from lastcall.core import cuts, exits, notes
 from lastcall.core import lifecycle as lc
 from lastcall.core.settings import Settings
 from lastcall.core.slot import WORKERS_MAX, Slot
+from lastcall.core.trust import Trust
 from lastcall.protocol import handover
 from lastcall.protocol.control import Do, InFlight, LastReload, Reply, Status, WorkerStatus, bounded
 from lastcall.protocol.link import Report, Word, pack, unpack_report
@@ -62,6 +63,7 @@ class Resources:
     settings: Settings
     listeners: tuple[Listener, ...]
     access_log: AccessLog | None
+    trust: Trust
 
 
 @dataclass(slots=True)
@@ -656,7 +658,7 @@ class Master:
             birth = Birth(
                 settings=settings, serial=spawn.serial, generation=spawn.generation, slot=spawn.slot, link=theirs,
                 listeners=resources.listeners, inbox=self._around.inbox, board=self._around.board,
-                error_log=self._around.error_log, access_log=resources.access_log,
+                error_log=self._around.error_log, access_log=resources.access_log, trust=resources.trust,
                 spend_after=settings.max_requests + jitter, output=(pipes[0][1], pipes[1][1]) if pipes else None,
                 blocked=(*SIGNALS, signal.SIGCHLD),
             )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Final
 
 from lastcall.runtime.port import Signalled, Woken
 
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _SIGINFO: Final = struct.Struct("<IiiII108x")
 """struct signalfd_siginfo (signalfd(2)): signo, errno, code, pid, uid."""
 _SIGSET_BYTES: Final = 128
@@ -84,8 +85,7 @@ def die_with_master(master: int) -> None:
 
     For a worker that boots: it has nothing to finish, and hears nothing yet. Forgotten by the kernel at a change of user.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(1, signal.SIGKILL if master else 0, 0, 0, 0)
+    _LIBC.prctl(1, signal.SIGKILL if master else 0, 0, 0, 0)
     if master and os.getppid() != master:
         os._exit(0)  # it died before we had asked
 
@@ -95,9 +95,8 @@ def _signalfd(signals: Iterable[int]) -> int:
     mask = bytearray(_SIGSET_BYTES)
     for number in signals:
         mask[(number - 1) // 8] |= 1 << (number - 1) % 8
-    libc = ctypes.CDLL(None, use_errno=True)
     flags = os.O_NONBLOCK | os.O_CLOEXEC  # SFD_NONBLOCK, SFD_CLOEXEC: the same numbers (signalfd.h)
-    fd: int = libc.signalfd(-1, (ctypes.c_char * _SIGSET_BYTES).from_buffer(mask), flags)
+    fd: int = _LIBC.signalfd(-1, (ctypes.c_char * _SIGSET_BYTES).from_buffer(mask), flags)
     if fd < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -19,6 +19,7 @@ from typing import Final
 from lastcall.config.origins import ConfigErrors, Loaded
 from lastcall.core import accesslog, exits, notes
 from lastcall.core.settings import Settings
+from lastcall.core.trust import Trust
 from lastcall.protocol import handover
 from lastcall.protocol.handover import Estate, Handover
 from lastcall.runtime import control, rundir, service, sockets, upgrade
@@ -30,6 +31,7 @@ from lastcall.runtime.master import SIGNALS, Master, ReloadRefused, Resources, S
 from lastcall.runtime.posix import Posix
 from lastcall.runtime.sockets import Listener, ListenError
 from lastcall.runtime.upgrade import Program, Upgrade
+from lastcall.runtime.worker import boot
 
 BOARD: Final = "board"
 """The board's file in the run directory."""
@@ -219,7 +221,8 @@ class _Server:
             log = self._access_log(settings, None)
         except OSError as error:
             self.log.write(notes.Trouble(f"the access log cannot be opened: {error}"))
-        return Resources(settings, listeners, log)
+        boot.kind(settings)
+        return Resources(settings, listeners, log, Trust(settings.forwarded_allow_ips))
 
     def _run(self, master: Master, fresh: Resources | None, tickets: Iterable[int]) -> int:
         gc.collect()
@@ -299,7 +302,9 @@ class _Server:
             for listener in opened:
                 listener.sock.close()
             raise StartError(str(error)) from error
-        return Resources(_with_tmp_dir(settings, self._parts.run_dir.path), tuple(listeners), log)
+        boot.kind(settings)  # imported here, once
+        trust = Trust(settings.forwarded_allow_ips)
+        return Resources(_with_tmp_dir(settings, self._parts.run_dir.path), tuple(listeners), log, trust)
 
     def _access_log(self, settings: Settings, before: Resources | None) -> AccessLog | None:
         if not settings.access_log:

@@ -15,10 +15,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, NoReturn, assert_never
+from typing import TYPE_CHECKING, Final, NoReturn, assert_never
 
 from lastcall.core import exits, notes
 from lastcall.core.settings import Settings
+from lastcall.core.trust import Trust
 from lastcall.gateway import loading, warmup
 from lastcall.gateway.wsgi import Application, explain
 from lastcall.protocol.link import Report, Word, pack
@@ -31,6 +32,10 @@ from lastcall.runtime.sockets import Listener
 from lastcall.runtime.worker import memory
 from lastcall.runtime.worker.attendant import hear, take_logs
 from lastcall.runtime.worker.worker import Place, Worker
+
+if TYPE_CHECKING:
+    from lastcall.runtime.worker.sync import Sync
+    from lastcall.runtime.worker.threads import Threads
 
 DRAIN_SIGNALS: Final = (signal.SIGTERM, signal.SIGQUIT)
 """Sent to a worker by hand, or by systemd to the whole control group: finish and exit."""
@@ -55,6 +60,7 @@ class Birth:
     board: Board
     error_log: ErrorLog
     access_log: AccessLog | None
+    trust: Trust
     spend_after: int
     output: tuple[int, int] | None
     """Descriptors that become stdout and stderr, when the application's output is caught."""
@@ -153,25 +159,33 @@ def _may_serve(link: socket.socket, worker: Worker) -> bool:
                 assert_never(word)
 
 
+def _threaded(settings: Settings) -> bool:
+    return settings.worker == "threads" or (settings.worker == "auto" and settings.threads > 1)
+
+
+def kind(settings: Settings) -> type[Sync | Threads]:
+    """The worker's class. The master asks for it before it forks: what it has imported, all workers share."""
+    if _threaded(settings):
+        from lastcall.runtime.worker.threads import Threads  # noqa: PLC0415 - one of the two is never needed
+
+        return Threads
+    from lastcall.runtime.worker.sync import Sync  # noqa: PLC0415 - as above
+
+    return Sync
+
+
 def _build(birth: Birth, app: Application) -> Worker:
     settings = birth.settings
-    threaded = settings.worker == "threads" or (settings.worker == "auto" and settings.threads > 1)
     slot = birth.board.claim(
         birth.slot, pid=os.getpid(), generation=birth.generation, serial=birth.serial,
-        lanes=settings.threads if threaded else 1,
+        lanes=settings.threads if _threaded(settings) else 1,
     )  # fmt: skip
     place = Place(
         settings=settings, serial=birth.serial, generation=birth.generation, listeners=birth.listeners,
         inbox=birth.inbox, board=birth.board, slot=slot, error_log=birth.error_log, access_log=birth.access_log,
-        say=lambda report, text: _say(birth, report, text), spend_after=birth.spend_after,
+        trust=birth.trust, say=lambda report, text: _say(birth, report, text), spend_after=birth.spend_after,
     )  # fmt: skip
-    if threaded:
-        from lastcall.runtime.worker.threads import Threads  # noqa: PLC0415 - one of the two is never needed
-
-        return Threads(place, app, birth.link)
-    from lastcall.runtime.worker.sync import Sync  # noqa: PLC0415 - as above
-
-    return Sync(place, app, birth.link)
+    return kind(settings)(place, app, birth.link)
 
 
 def _leave_to_the_master() -> None:

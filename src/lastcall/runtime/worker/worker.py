@@ -63,6 +63,7 @@ class Place:
     slot: SlotWriter
     error_log: ErrorLog
     access_log: AccessLog | None
+    trust: Trust
     say: Callable[[Report, str], None]
     spend_after: int
     """Requests after which this worker is due for recycling (jitter included); 0: never."""
@@ -109,7 +110,7 @@ class Worker:
         self._send_timeout = settings.send_timeout or math.inf
         self._keepalive_timeout = settings.keepalive_timeout  # 0: connections are not kept
         self._ready_path = settings.ready_path or None
-        self._trust = Trust(settings.forwarded_allow_ips)
+        self._trust = place.trust
         self._id_prefix = os.urandom(6).hex()
         self._ids = itertools.count(1)
         self._wants_usage = place.access_log is not None and place.access_log.form.wants_usage
