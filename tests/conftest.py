@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from support.mongod import Mongod
 
 sys.path.insert(0, str(ROOT))  # for `examples`, however pytest was called
+
+
+def pytest_configure() -> None:
+    """Take SIGINT as in the foreground: a shell's background job ignores it, and so would all that the tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # --- In CI nothing is skipped ------------------------------------------------

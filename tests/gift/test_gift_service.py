@@ -110,11 +110,14 @@ def test_the_demonstration_ends_well(folder: Path, demo: Callable[..., Process],
     assert [path.name for path in folder.iterdir()] == ["demo.log"]
 
 
-def test_an_interrupted_demonstration_leaves_nothing_behind(folder: Path, demo: Callable[..., Process]) -> None:
-    """Ctrl-C in the middle of it."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_interrupted_demonstration_leaves_nothing_behind(
+    folder: Path, demo: Callable[..., Process], number: signal.Signals
+) -> None:
+    """Ctrl-C in the middle of it; SIGTERM, which also ends one that a shell has started in the background."""
     process = demo("--orders", "400")
     process.wait_until(lambda: "kill -HUP" in process.text(), "orders flow", FLOWS_S)
-    process.signal(signal.SIGINT)
+    process.signal(number)
     assert process.wait(FLOWS_S) == 130
     assert session(process.pid) == []
     assert [path.name for path in folder.iterdir()] == ["demo.log"]
