@@ -355,6 +355,24 @@ def test_another_user_can_take_large_bodies_and_new_logs(shop: Shop, code: Path,
     eventually(heard, "the worker writes into the new log")
 
 
+def test_large_bodies_lie_with_the_systems_temporary_files(shop: Shop, code: Path, folder: Path) -> None:
+    """In TMPDIR, not in the run directory, which is often memory."""
+    (code / "shop.py").write_text(WRITER)
+    spool = folder / "spool"
+    spool.mkdir()
+    server = shop("--workers", "1", "--body-buffer", "1k", env={"TMPDIR": str(spool)})
+    (worker,) = server.workers()
+
+    def spooled() -> bool:
+        return any(str(fd.readlink()).startswith(f"{spool}/") for fd in Path(f"/proc/{worker}/fd").iterdir())
+
+    with http.Connection(server.http_address) as client:
+        client.send(http.head("POST", "/", b"x" * 10_000) + b"x" * 9_999)
+        eventually(spooled, "the body lies in TMPDIR")
+        client.send(b"x")
+        assert client.response("POST").body == b"10000"
+
+
 @as_root
 def test_whoever_is_not_root_cannot_give_workers_another_user(launch: Launch, folder: Path) -> None:
     """78, said before anything is started (64 where it is the command line's mistake)."""

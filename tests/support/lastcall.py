@@ -29,8 +29,12 @@ class Server:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         program: Sequence[str] = (sys.executable, "-m", "lastcall"),
+        prefix: Sequence[str] = (),
     ) -> None:
-        """`http` and `fastcgi`: True for a free port, "unix" for a socket in the folder, or an address, or False."""
+        """`http` and `fastcgi`: True for a free port, "unix" for a socket in the folder, or an address, or False.
+
+        `prefix`: a command that ends in executing what follows it, as env(1) does.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.run_dir = folder / "run"
@@ -47,7 +51,7 @@ class Server:
         listen += ["--fastcgi", self._fastcgi] if self._fastcgi else []
         own = ["--run-dir", str(self.run_dir), "--error-log", str(self.error_log)]
         self.process = Process(
-            [*program, "serve", *arguments, *listen, *own],
+            [*prefix, *program, "serve", *arguments, *listen, *own],
             folder / "output.log",
             env=self._env,
             cwd=cwd or folder,
@@ -165,11 +169,12 @@ class Servers:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         program: Sequence[str] = (sys.executable, "-m", "lastcall"),
+        prefix: Sequence[str] = (),
         wait: bool = True,
     ) -> Server:
         """`lastcall serve ARGUMENTS`, in service unless `wait` is False."""
         where = self._folder / f"lastcall-{len(self._servers)}"
-        server = Server(where, *arguments, http=http, fastcgi=fastcgi, env=env, cwd=cwd, program=program)
+        server = Server(where, *arguments, http=http, fastcgi=fastcgi, env=env, cwd=cwd, program=program, prefix=prefix)
         self._servers.append(server)
         return server.wait_ready() if wait else server
 

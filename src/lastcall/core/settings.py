@@ -347,7 +347,7 @@ class Settings:
     tmp_dir: str = _setting(
         "", LIMITS, Kind.PATH,
         "Where bodies are spooled.",
-        metavar="DIR", zero="the run directory, else the system's",
+        metavar="DIR", zero="the system's temporary directory (TMPDIR, /tmp, /var/tmp), else the run directory",
     )
 
     error_log: str = _setting("-", LOGS, Kind.LOG, "The error log; - is stderr.", metavar="FILE")

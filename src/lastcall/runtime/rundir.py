@@ -13,6 +13,7 @@ import os
 import pwd
 import re
 import stat
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,19 @@ def holder(path: Path) -> int | None:
         return locks.holder(path / LOCK)
     except OSError:
         return None
+
+
+def spool(run_dir: Path) -> Path:
+    """Where bodies are kept when nobody says where: with the system's temporary files, else in the run directory.
+
+    Not there first: it is often a tmpfs, and what lies there is memory.
+    """
+    try:
+        found = Path(tempfile.gettempdir())
+    except FileNotFoundError:  # a read-only root
+        return run_dir
+    # The working directory is tempfile's last resort, and not ours: it is the application's.
+    return run_dir if found.samefile(Path.cwd()) and not found.stat().st_mode & stat.S_ISVTX else found
 
 
 class RunDir:

@@ -6,11 +6,9 @@ anything in it is touched; listeners are open before the first worker; privilege
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -304,7 +302,9 @@ class _Server:
             raise StartError(str(error)) from error
         boot.kind(settings)  # imported here, once
         trust = Trust(settings.forwarded_allow_ips)
-        return Resources(_with_tmp_dir(settings, self._parts.run_dir.path), tuple(listeners), log, trust)
+        if not settings.tmp_dir:
+            settings = replace(settings, tmp_dir=str(rundir.spool(self._parts.run_dir.path)))
+        return Resources(settings, tuple(listeners), log, trust)
 
     def _access_log(self, settings: Settings, before: Resources | None) -> AccessLog | None:
         if not settings.access_log:
@@ -365,14 +365,3 @@ def _control(directory: Path) -> control.ControlServer:
         return control.ControlServer(directory)
     finally:
         os.umask(mask)
-
-
-def _with_tmp_dir(settings: Settings, run_dir: Path) -> Settings:
-    """A worker that becomes another user may not enter the run directory: it spools where everybody may."""
-    if settings.tmp_dir:
-        return settings
-    place = str(run_dir)
-    if settings.user:
-        with contextlib.suppress(FileNotFoundError):  # a read-only root without /tmp: small bodies need none
-            place = tempfile.gettempdir()
-    return replace(settings, tmp_dir=place)

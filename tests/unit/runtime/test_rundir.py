@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,31 @@ def as_nobody(script: str) -> str:
 
 
 # --- Where -------------------------------------------------------------------
+
+
+def test_bodies_are_kept_with_the_systems_temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """TMPDIR is obeyed. Never in the working directory, which is tempfile's last resort; the run directory is ours."""
+    run_dir = tmp_path / "run"
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert rundir.spool(run_dir) == tmp_path
+    monkeypatch.chdir(tmp_path)
+    assert rundir.spool(run_dir) == run_dir
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+    monkeypatch.chdir("/tmp")
+    assert rundir.spool(run_dir) == Path("/tmp")
+
+
+def test_bodies_are_kept_in_the_run_directory_where_nothing_else_is_writable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A read-only root: tempfile finds nothing."""
+
+    def nothing() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(tempfile, "gettempdir", nothing)
+    assert rundir.spool(tmp_path) == tmp_path
 
 
 def test_the_bases_are_for_the_machine_and_never_the_home(monkeypatch: pytest.MonkeyPatch) -> None:

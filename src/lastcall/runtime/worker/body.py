@@ -21,7 +21,7 @@ class Spool:
         self._in_memory = in_memory
         self._tmp_dir = tmp_dir
         self._pieces: list[bytes] = []
-        self._file: BinaryIO | None = None
+        self._file: io.FileIO | None = None
 
     def add(self, data: bytes) -> None:
         self.size += len(data)
@@ -29,23 +29,27 @@ class Spool:
             self._pieces.append(data)
             if self.size <= self._in_memory:
                 return
-            self._file = tempfile.TemporaryFile(dir=self._tmp_dir)  # noqa: SIM115 - closed by close()
+            # Unbuffered: what a buffer still held when the disk was full would make close() fail, too.
+            self._file = tempfile.TemporaryFile(dir=self._tmp_dir, buffering=0)  # noqa: SIM115 - closed by close()
             data = b"".join(self._pieces)
             self._pieces = []
-        self._file.write(data)
+        while data:
+            data = data[self._file.write(data) :]
 
     def open(self) -> BinaryIO:
         """The whole body, from its start: what the application gets as `wsgi.input`."""
         if self._file is None:
             return io.BytesIO(b"".join(self._pieces))
         self._file.seek(0)
-        return self._file
+        return io.BufferedReader(self._file)
 
     def held(self) -> bytes | None:
         """What has come so far; None when it is on disk."""
         return b"".join(self._pieces) if self._file is None else None
 
     def close(self) -> None:
+        """Give the room back. What `open` has given out is closed with it."""
+        self._pieces = []
         if self._file is not None:
             self._file.close()
 

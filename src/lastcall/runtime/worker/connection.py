@@ -208,6 +208,12 @@ class Connection:
         used, size = _MEMINFO.unpack(self.sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
         return bool(used * 2 > size)
 
+    def drop_body(self) -> None:
+        """Let go of a body that was taken in."""
+        if self.body is not None:
+            self.body.close()
+            self.body = None
+
     def more(self) -> bytes:
         """The next bytes of a streamed body, waiting for them; b"" at its end. Raises OSError, ProtocolError."""
         codec = self.codec
@@ -335,6 +341,5 @@ class Connection:
             self._drop(self.peeked)
         if self.out is not None:
             self.out.close()
-        if self.body is not None:
-            self.body.close()
+        self.drop_body()
         self.sock.close()

@@ -406,6 +406,7 @@ class Worker:
         except wsgi.ClientGone:
             self.close(connection)
             return
+        connection.drop_body()  # its room is needed now, and the connection may linger
         connection.request = None
         connection.refused = True
         self.settle(connection, time.monotonic())
@@ -498,9 +499,7 @@ class Worker:
         connection.request = None
         connection.continued = False
         connection.served += 1
-        if connection.body is not None:
-            connection.body.close()
-            connection.body = None
+        connection.drop_body()
 
     def call(self, connection: Connection, request: Request, body: BinaryIO | None, lane: int) -> None:
         """Call the application for one request, on whatever thread this is, and write down how it went."""
