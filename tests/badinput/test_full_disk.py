@@ -110,6 +110,7 @@ def test_logs_on_a_full_disk_fail_no_request_and_go_on_when_there_is_room(on_dis
     assert written < 400
     filler.unlink()
     assert http.get(server.http_address, "/again").status == 200
+    eventually(lambda: lines(access, "/again"), "the log goes on")
     after = lines(access)
     assert after[: written - 1] == ["GET /first 200", *(f"GET /{number} 200" for number in range(written - 2))]
     assert after[-1] == "GET /again 200"

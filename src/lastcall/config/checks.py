@@ -152,15 +152,24 @@ def _known(name: str, what: str, find: Callable[[str], int]) -> Iterator[tuple[s
 
 
 def _may_become(settings: Settings) -> Iterator[tuple[str, str]]:
-    if os.geteuid() == 0:
-        return
     try:
-        other = settings.user and _uid(settings.user) != os.geteuid()
-        another = settings.group and _gid(settings.group) not in (os.getegid(), *os.getgroups())
+        uid = _uid(settings.user) if settings.user else os.geteuid()
+        named = _gid(settings.group) if settings.group else None
     except KeyError:
         return  # `_known` has said it
-    if other or another:
+    gid = named if named is not None else _usual_group(uid) if settings.user else os.getegid()
+    if os.geteuid() != 0 and (uid != os.geteuid() or gid not in (None, os.getegid())):
+        # A further group of ours does not do: without root nobody changes to it.
         yield "only root can run workers as someone else", "start as root, or leave user and group out"
+    elif gid is None:
+        yield f"user {settings.user} has no entry in the user database", "name a group, too"
+
+
+def _usual_group(uid: int) -> int | None:
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return None
 
 
 def _is_root(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pwd
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,6 +134,46 @@ def test_only_root_may_run_workers_as_someone_else() -> None:
     assert lacking(user=str(os.geteuid()), group=str(os.getegid())) == []
     other = lacking(user=str(os.geteuid() + 1))
     assert other == ([] if ROOT else ["--user: only root can run workers as someone else"])
+
+
+@pytest.mark.skipif(not ROOT, reason="needs to be root, to be somebody else")
+@pytest.mark.parametrize(
+    ("values", "refused"),
+    [
+        ({"group": "1"}, True),
+        ({"group": "65534"}, False),
+        ({"user": "65534"}, False),
+        ({"user": "65534", "group": "1"}, True),
+        ({"user": "root", "group": "65534"}, True),
+    ],
+)
+def test_a_further_group_of_ours_is_not_one_that_we_may_run_as(values: dict[str, str], refused: bool) -> None:
+    """Nobody, a member of group 1, too: only root can change groups, and the start would fail."""
+    lead = (
+        "import json, os, sys; from lastcall.config import checks, sources; "
+        "os.setgroups([1, 65534]); os.setgid(65534); os.setuid(65534); "
+    )
+    ask = "print(*[p.text for p in checks.system(sources.Sources(json.loads(sys.argv[1]), {}).load()) if p.fatal])"
+    done = subprocess.run(
+        [sys.executable, "-c", lead + ask, json.dumps(values)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ("only root can run workers as someone else" if refused else "")
+
+
+def test_a_user_without_an_entry_needs_a_group() -> None:
+    """Nobody knows which one it would be."""
+    unknown = next(str(uid) for uid in range(50_000, 60_000) if not _has_entry(uid))
+    told = [problem for problem in lacking(user=unknown) if "only root" not in problem]
+    assert told == [f"--user: user {unknown} has no entry in the user database"]
+    assert [problem for problem in lacking(user=unknown, group="0") if "only root" not in problem] == []
+
+
+def _has_entry(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def test_reading_asks_the_system_and_tells_everything(tmp_path: Path) -> None:
