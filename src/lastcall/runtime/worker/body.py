@@ -14,7 +14,7 @@ class Spool:
     Beyond `in_memory` bytes it goes to a temporary file that has no name. `add` raises OSError when the disk is full.
     """
 
-    __slots__ = ("_file", "_in_memory", "_pieces", "_tmp_dir", "size")
+    __slots__ = ("_file", "_in_memory", "_pieces", "_reader", "_tmp_dir", "size")
 
     def __init__(self, in_memory: int, tmp_dir: str) -> None:
         self.size = 0
@@ -22,6 +22,7 @@ class Spool:
         self._tmp_dir = tmp_dir
         self._pieces: list[bytes] = []
         self._file: io.FileIO | None = None
+        self._reader: BinaryIO | None = None
 
     def add(self, data: bytes) -> None:
         self.size += len(data)
@@ -41,7 +42,8 @@ class Spool:
         if self._file is None:
             return io.BytesIO(b"".join(self._pieces))
         self._file.seek(0)
-        return io.BufferedReader(self._file)
+        self._reader = io.BufferedReader(self._file)
+        return self._reader
 
     def held(self) -> bytes | None:
         """What has come so far; None when it is on disk."""
@@ -50,8 +52,9 @@ class Spool:
     def close(self) -> None:
         """Give the room back. What `open` has given out is closed with it."""
         self._pieces = []
-        if self._file is not None:
-            self._file.close()
+        for file in (self._reader, self._file):
+            if file is not None:
+                file.close()
 
 
 class Stream(io.RawIOBase):
