@@ -178,6 +178,10 @@ class Servers:
         self._servers.append(server)
         return server.wait_ready() if wait else server
 
+    def logs(self) -> str:
+        """The error logs of all of them."""
+        return "".join(server.log() for server in self._servers)
+
     def kill(self) -> None:
         """SIGKILL for all that still run."""
         for server in self._servers:
