@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("lastcall.tools.start", "Say whether `serve` could start with this configuration."),
     "status": ("lastcall.tools.control", "Show the instance, its workers and their requests."),
     "reload": ("lastcall.tools.control", "Bring new workers into service, then retire the old ones."),
-    "restart": ("lastcall.tools.control", "Reload; today the same as `reload`."),
+    "restart": ("lastcall.tools.control", "Reload, with a new master as well."),
     "stop": ("lastcall.tools.control", "Finish what has begun, then stop."),
     "reopen": ("lastcall.tools.control", "Reopen the logs, after they were rotated."),
     "scale": ("lastcall.tools.control", "Add workers, or take some away."),

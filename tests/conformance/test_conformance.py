@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from wsgiref import validate
 
 import pytest
 
@@ -260,4 +261,9 @@ def test_the_request_deadline_shows_the_line_before_it_cuts(serve: Servers, thre
     assert "execution timed out" in log
     assert log.index("is here:") < log.index("was cut after")
     assert "app.py" in log
+    where = log[log.index("is here:") : log.index("was cut after")]
+    assert [line.split('"')[1] for line in where.splitlines() if line.lstrip().startswith("File ")] == [
+        validate.__file__,
+        str(HERE / "app.py"),
+    ]
     assert http.get(server.http_address).status == 200

@@ -38,6 +38,7 @@ def test_the_only_candidate_is_found_by_itself(serve: Servers, code: Path) -> No
     (code / "shop.py").rename(code / "wsgi.py")
     server = serve("--app-dir", str(code))
     assert http.get(server.http_address).body == b"hello\n"
+    assert server.status().application == "found by itself"
 
 
 def test_a_factory_makes_the_application(serve: Servers, code: Path) -> None:

@@ -745,7 +745,7 @@ class Master:
         settings = self._resources.settings
         return Status(
             version=__version__, pool=self._pool, pid=os.getpid(), phase=state.phase.value, started=self._started,
-            uptime=now - self._born, generation=state.current.generation, application=settings.app,
+            uptime=now - self._born, generation=state.current.generation, application=settings.app or "found by itself",
             listen=[str(listener) for listener in self._resources.listeners], run_dir=self._around.run_dir,
             workers_wanted=state.current.policy.workers, workers=workers, requests=requests, cut=self._cut,
             restarts=self._deaths, last_reload=self._last_reload,

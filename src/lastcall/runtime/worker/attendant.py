@@ -17,12 +17,15 @@ from collections.abc import Callable
 from typing import Final, assert_never
 
 from lastcall.core import notes
+from lastcall.gateway import wsgi
 from lastcall.protocol.link import Report, Word, pack_where, unpack_word
 from lastcall.runtime.worker import where
 from lastcall.runtime.worker.worker import Place, Worker
 
 PACKET_MAX: Final = 65536
 _RIGHTS_MAX: Final = 2
+_CALL: Final = (wsgi.__file__, wsgi.run.__name__)
+"""The frame that calls the application."""
 
 
 class Attendant:
@@ -115,6 +118,13 @@ def take_logs(place: Place, fds: list[int]) -> None:
             os.close(fd)
 
 
+def _theirs(stack: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    """The application's part of a stack: from where it was called on, without frames of ours."""
+    calls = [number for number, frame in enumerate(stack) if (frame.filename, frame.name) == _CALL]
+    inside = stack[calls[-1] + 1 :] if calls else stack
+    return [frame for frame in inside if not frame.filename.startswith(where.OURS)] or stack
+
+
 def trace(worker: Worker) -> list[notes.Note]:
     """Where each request in flight is, innermost call last."""
     now = time.monotonic()
@@ -122,8 +132,7 @@ def trace(worker: Worker) -> list[notes.Note]:
     out: list[notes.Note] = []
     for lane, thread in worker.inside():
         stack = traceback.extract_stack(frames[thread]) if thread in frames else []
-        theirs = [frame for frame in stack if not frame.filename.startswith(where.OURS)] or stack
-        text = "".join(traceback.format_list(theirs)).rstrip() or f"  ({where.NO_FRAME})"
+        text = "".join(traceback.format_list(_theirs(stack))).rstrip() or f"  ({where.NO_FRAME})"
         pool, pid = worker.settings.pool, worker.pid
         out.append(notes.Traced(pool, pid, lane.request, lane.request_id, now - lane.begun, text))
     return out

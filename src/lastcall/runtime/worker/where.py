@@ -16,7 +16,7 @@ import lastcall
 from lastcall.protocol.link import Where, Whereabouts
 from lastcall.runtime.worker.worker import Worker
 
-OURS: Final = str(Path(lastcall.__file__).parent)
+OURS: Final = f"{Path(lastcall.__file__).parent}/"
 """Files below this are not the application's."""
 _PYTHONS: Final = str(Path(os.__file__).parent)
 """Nor are these: `socket.py:706 in readinto` says less than the line that calls it."""
