@@ -228,7 +228,7 @@ class Worker:
     def _accept(self, listener: Listener, now: float) -> bool:
         """Take one connection, though we may have stopped listening in this turn: its wake-up was ours alone."""
         try:
-            sock, address = listener.sock.accept()
+            sock, address = listener.accept()
         except BlockingIOError:
             return False
         except OSError as error:
@@ -254,7 +254,7 @@ class Worker:
         if listener is None:  # one that this generation no longer has
             os.close(parcel.fd)
             return True
-        sock = socket.socket(listener.sock.family, socket.SOCK_STREAM, fileno=parcel.fd)
+        sock = socket.socket(listener.family, socket.SOCK_STREAM, fileno=parcel.fd)
         self._adopt(sock, listener, parcel.client, parcel.port, now, parcel)
         return True
 
