@@ -13,6 +13,7 @@ from typing import Final
 from lastcall.runtime.port import Signalled, Woken
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_PRCTL: Final = _LIBC.prctl
 _SIGINFO: Final = struct.Struct("<IiiII108x")
 """struct signalfd_siginfo (signalfd(2)): signo, errno, code, pid, uid."""
 _SIGSET_BYTES: Final = 128
@@ -85,7 +86,7 @@ def die_with_master(master: int) -> None:
 
     For a worker that boots: it has nothing to finish, and hears nothing yet. Forgotten by the kernel at a change of user.
     """
-    _LIBC.prctl(1, signal.SIGKILL if master else 0, 0, 0, 0)
+    _PRCTL(1, signal.SIGKILL if master else 0, 0, 0, 0)
     if master and os.getppid() != master:
         os._exit(0)  # it died before we had asked
 

@@ -300,7 +300,7 @@ class _Server:
             for listener in opened:
                 listener.sock.close()
             raise StartError(str(error)) from error
-        boot.kind(settings)  # imported here, once
+        boot.prepare(settings, self.log)
         trust = Trust(settings.forwarded_allow_ips)
         if not settings.tmp_dir:
             settings = replace(settings, tmp_dir=str(rundir.spool(self._parts.run_dir.path)))

@@ -90,13 +90,11 @@ def _live(birth: Birth) -> int:
     settings = birth.settings
     for number in (*DRAIN_SIGNALS, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)  # while it boots it has nothing to finish
-    _leave_to_the_master()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, birth.blocked)
     if birth.output is not None:
         for target, fd in zip((1, 2), birth.output, strict=True):
             os.dup2(fd, target)
             os.close(fd)
-    faulthandler.enable(birth.error_log.fileno())
     try:
         master = os.getppid()
         service.drop_privileges(settings.user, settings.group, settings.umask)
@@ -164,7 +162,7 @@ def _threaded(settings: Settings) -> bool:
 
 
 def kind(settings: Settings) -> type[Sync | Threads]:
-    """The worker's class. The master asks for it before it forks: what it has imported, all workers share."""
+    """The worker's class; imports it."""
     if _threaded(settings):
         from lastcall.runtime.worker.threads import Threads  # noqa: PLC0415 - one of the two is never needed
 
@@ -188,10 +186,18 @@ def _build(birth: Birth, app: Application) -> Worker:
     return kind(settings)(place, app, birth.link)
 
 
+def prepare(settings: Settings, log: ErrorLog) -> None:
+    """What the master does before it forks, so that it need not be done, nor paid for with memory, in each worker."""
+    kind(settings)
+    faulthandler.enable(log.fileno())  # whose number stays the same, whatever the log is
+    _leave_to_the_master()
+
+
 def _leave_to_the_master() -> None:
     """Handlers that do nothing, and interrupt nothing: system calls of the application are restarted (SA_RESTART).
 
-    Handlers, for what is ignored would stay ignored in every program that the application starts.
+    Handlers, for what is ignored would stay ignored in every program that the application starts. In the master they are
+    never called: it has these signals blocked, and reads them.
     """
     for number in HEARD_BY_MASTER:
         signal.signal(number, lambda _number, _frame: None)
