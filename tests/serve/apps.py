@@ -33,6 +33,10 @@ def app(environ: dict[str, object], start_response: Callable[..., object]) -> It
     elif path.startswith("/say-later/"):
         wait("/" + path.removeprefix("/say-later/"))
         print("said later", flush=True)
+    elif path.startswith("/slow/"):
+        time.sleep(int(path.removeprefix("/slow/")) / 1000)
+    elif path.startswith("/env/"):
+        body = (os.environ.get(path.removeprefix("/env/"), "(none)") + "\n").encode()
     elif path.startswith("/exit/"):
         os._exit(int(path.removeprefix("/exit/")))
     elif path.startswith("/print/"):

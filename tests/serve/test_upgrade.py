@@ -81,7 +81,7 @@ def test_a_lastcall_that_cannot_start_leaves_the_old_one_running(
     """The reason goes to the log, to whoever waits and to the status; a good one afterwards is taken."""
     current = folder / "current"
     point(current, release(folder, "one", "1.0.0"))
-    arguments = ("shop:app", "--app-dir", str(code), "--boot-timeout", "2")
+    arguments = ("shop:app", "--app-dir", str(code), "--boot-timeout", "6")
     server = serve(*arguments, program=(str(current / "lastcall"),), env={"PYTHONPATH": ""})
     two = release(folder, "two", "2.0.0")
     good = (two / "lib" / "lastcall" / "cli.py").read_text()

@@ -85,6 +85,11 @@ class Server:
         assert self._fastcgi
         return self._fastcgi
 
+    def bound(self, protocol: str) -> str:
+        """Where it listens: with the port that the kernel chose, for `:0`."""
+        (found,) = (text for text in self.status().listen if text.startswith(f"{protocol} "))
+        return found.partition(" ")[2]
+
     @property
     def pid(self) -> int:
         """The master's pid."""

@@ -26,8 +26,9 @@ CATCH_ALLS = {
     ("gateway/loading.py", "_import"),
     ("gateway/warmup.py", "_call"),
     ("runtime/worker/boot.py", "become_worker"),
+    ("runtime/holder.py", "become_holder"),
 }
-"""Where everything may be caught: around the application's code, and at the outermost frame of a worker."""
+"""Where everything may be caught: around the application's code, and at the outermost frame of a worker or a holder."""
 CLEAN_UP = {
     ("runtime/sockets.py", "_tcp"),
     ("runtime/sockets.py", "_unix"),

@@ -55,6 +55,39 @@ class ReadyToServe(Note):
 
 
 @dataclass(frozen=True, slots=True)
+class SocketInherited(Note):
+    """A listener that was there before us (fpm_sockets.c:468)."""
+
+    fd: int
+    address: str
+
+    def text(self) -> str:
+        return f'using inherited socket fd={self.fd}, "{self.address}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Holding(Note):
+    """A stopped master's listeners wait for the next one."""
+
+    listeners: int
+    seconds: float
+    pid: int
+
+    def text(self) -> str:
+        what = "1 listener" if self.listeners == 1 else f"{self.listeners} listeners"
+        return f"holding {what} for {self.seconds:g} s, pid {self.pid}"
+
+
+@dataclass(frozen=True, slots=True)
+class HoldEnded(Note):
+    pid: int
+    why: str
+
+    def text(self) -> str:
+        return f"holding no more, pid {self.pid}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class Terminating(Note):
     """SIGTERM, SIGINT, `lastcall stop`. Unlike php-fpm's, it drains."""
 
@@ -372,6 +405,20 @@ class RequestCut(Note):
             f'[pool {self.pool}] child {self.pid}, request "{self.request}" ({self.request_id}) from {self.client} '
             f"was cut after {self.elapsed:.6f} sec: {self.why}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Note):
+    """A request that had reached us when nobody was left to serve it: answered with 503, not begun."""
+
+    pool: str
+    request: str
+    client: str
+    why: str
+    level = Level.WARNING
+
+    def text(self) -> str:
+        return f'[pool {self.pool}] request "{self.request}" from {self.client} was not begun, 503: {self.why}'
 
 
 @dataclass(frozen=True, slots=True)

@@ -372,6 +372,11 @@ class Settings:
     )
 
     pid: str = _setting("", PROCESS, Kind.PATH, "The file to write the master's pid to.", metavar="FILE", zero="none")
+    hold: float = _setting(
+        0.0, PROCESS, Kind.DURATION,
+        "After a stop the listeners and kept connections wait this long for the next start.",
+        metavar="TIME", zero="they do not wait",
+    )
     run_dir: str = _setting(
         "", PROCESS, Kind.PATH,
         "The directory for the control socket, the slots and the cut list.",

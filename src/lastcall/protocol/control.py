@@ -36,6 +36,8 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True):
     """Reply when it is done, not when it has begun."""
     delta: int = 0
     """For SCALE: workers to add, or to take away."""
+    final: bool = False
+    """For STOP: leave nothing behind for the next start."""
 
 
 class InFlight(msgspec.Struct, frozen=True):

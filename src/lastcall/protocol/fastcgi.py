@@ -323,7 +323,8 @@ class Connection:
             return b""
         line = f"{status} {HTTPStatus(status).phrase}"
         body = f"{line}\n\n{detail}\n".encode()
-        head = self.head(line, [("Content-Type", "text/plain; charset=utf-8")], len(body))
+        retry = [("Retry-After", "1")] if status == 503 else []
+        head = self.head(line, [("Content-Type", "text/plain; charset=utf-8"), *retry], len(body))
         return head + self.data(body) + self.end()
 
     def _framed(self, kind: int, content: bytes) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from lastcall.protocol.control import LastReload
+from lastcall.protocol.papers import Papers
 
 VARIABLE = "_LASTCALL_HANDOVER"
 """The environment variable that names the document: `PURPOSE:DESCRIPTOR`."""
@@ -73,11 +74,9 @@ class Listener(msgspec.Struct, frozen=True):
     """A listening socket."""
 
     fd: int
-    number: int
-    address: str
-    fastcgi: bool
-    name: str
-    port: str
+    papers: Papers
+    source: str = ""
+    """Where it came from in the first place; empty: it was our own."""
 
 
 class Client(msgspec.Struct, frozen=True):
@@ -132,6 +131,10 @@ class Estate(msgspec.Struct, frozen=True):
     listeners: list[Listener]
     notify: dict[str, str]
     """The service manager's environment variables, which were taken out of the environment."""
+    spoken_for: bool = False
+    kept_before: bool = False
+    delivered: bool = False
+    """What the service manager is known to do with sockets: see `runtime/serve.py`."""
 
 
 class Handover(msgspec.Struct, frozen=True):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+LISTEN_FDS_START: Final = 3
+"""The first descriptor that is handed over (sd_listen_fds(3))."""
 STATUS_MAX: Final = 512
 """Characters of a status: one line of `systemctl status`."""
 
@@ -37,6 +39,35 @@ def watchdog() -> bytes:
 def main_pid(pid: int) -> bytes:
     """The service's process is another one than the manager started."""
     return _message(f"MAINPID={pid}")
+
+
+def store(name: str) -> bytes:
+    """Keep the descriptor that comes with this, under this name, whatever happens to us.
+
+    FDPOLL=0: an inbox whose ends nobody has open looks closed, and is not.
+    """
+    return _message("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0")
+
+
+def unstore(name: str) -> bytes:
+    """Close what is kept under this name."""
+    return _message("FDSTOREREMOVE=1", f"FDNAME={name}")
+
+
+def store_size(fdstore: str) -> int:
+    """How many descriptors are kept for us at most, from FDSTORE. systemd says so since 254; 0 before, and for none."""
+    return int(fdstore) if _is_number(fdstore) else 0
+
+
+def listen_fds(listen_pid: str, count: str, names: str, own_pid: int) -> list[str]:
+    """The names of the descriptors that are handed to us, the first being LISTEN_FDS_START; none for another process.
+
+    From LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES; `unknown` where there is no name, as sd_listen_fds_with_names(3) says.
+    """
+    if listen_pid != str(own_pid) or not _is_number(count):
+        return []
+    given = names.split(":") if names else []
+    return [given[at] if at < len(given) and given[at] else "unknown" for at in range(int(count))]
 
 
 def address(text: str) -> str | None:

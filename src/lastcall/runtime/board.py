@@ -18,6 +18,8 @@ _FIRST: Final = 4096
 """Bytes before the first slot: the board's own head."""
 _STOPPING_AT: Final = 8
 _LEAVING_AT: Final = 9
+_CLOSED_AT: Final = 10
+_PARKING_AT: Final = 11
 LAYOUT: Final = "lastcal1"
 """What the file begins with. Another layout has another name, and is not read."""
 _MAGIC: Final = LAYOUT.encode()
@@ -61,6 +63,24 @@ class Board:
     @leaving.setter
     def leaving(self, value: bool) -> None:
         self._memory[_LEAVING_AT] = int(value)
+
+    @property
+    def closed(self) -> bool:
+        """The stopping pool's listeners are closed: nobody new comes into the inbox."""
+        return self._memory[_CLOSED_AT] == 1
+
+    @closed.setter
+    def closed(self, value: bool) -> None:
+        self._memory[_CLOSED_AT] = int(value)
+
+    @property
+    def parking(self) -> bool:
+        """The inbox is kept for the next start, and nobody takes anything out of it before."""
+        return self._memory[_PARKING_AT] == 1
+
+    @parking.setter
+    def parking(self, value: bool) -> None:
+        self._memory[_PARKING_AT] = int(value)
 
     def read(self, number: int) -> layout.Slot:
         at = _FIRST + number * layout.SLOT_BYTES

@@ -11,11 +11,13 @@ from __future__ import annotations
 import array
 import socket
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-_HEAD: Final = struct.Struct("<BBH?")  # listener, length of the client's address, its port, continued
+ROOM: Final = 4 << 20
+"""Bytes that may wait in the inbox: some ten thousand connections."""
+_SO_SNDBUFFORCE: Final = 32
+_HEAD: Final = struct.Struct("<HBH?")  # listener, length of the client's address, its port, continued
 CARRIED_MAX: Final = 65536
 """Bytes taken off but not served that may travel with a connection: a request's head, or more of it."""
 _PACKET_MAX: Final = _HEAD.size + 255 + CARRIED_MAX
@@ -40,21 +42,23 @@ class Parcel:
 class Inbox:
     """Both ends of the pool's inbox. Descriptors are the pool's: opened once, closed when the pool ends."""
 
-    def __init__(self) -> None:
-        self._out, self._in = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    def __init__(self, ends: tuple[socket.socket, socket.socket] | None = None) -> None:
+        """A new one, or one that was there before us, with the connections that lie in it."""
+        if ends is None:
+            ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        self._out, self._in = ends
+        try:
+            # A packet takes up about 768 bytes of it; the kernel gives twice this where net.core.wmem_max allows.
+            self._in.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, ROOM)
+        except OSError:
+            self._in.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)  # without CAP_NET_ADMIN, up to wmem_max
         self._out.setblocking(False)
         self._in.setblocking(False)
 
-    @classmethod
-    def adopt(cls, fds: Iterable[int]) -> Inbox:
-        """The inbox whose ends these are: connections may be on their way in it."""
-        self = cls.__new__(cls)
-        self._out, self._in = (socket.socket(fileno=fd) for fd in fds)
-        return self
-
-    def ends(self) -> list[int]:
-        """The descriptors of both ends, as `adopt` wants them."""
-        return [self._out.fileno(), self._in.fileno()]
+    @property
+    def ends(self) -> tuple[socket.socket, socket.socket]:
+        """Where connections come out, and where they are put in: for whoever has the inbox after us."""
+        return self._out, self._in
 
     def fileno(self) -> int:
         """Readable when a connection waits."""

@@ -16,29 +16,24 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final, assert_never
 
 from lastcall import __version__
 from lastcall.core import cuts, exits, notes
 from lastcall.core import lifecycle as lc
-from lastcall.core.settings import Settings
 from lastcall.core.slot import WORKERS_MAX, Slot
-from lastcall.core.trust import Trust
 from lastcall.protocol import handover
 from lastcall.protocol.control import Do, InFlight, LastReload, Reply, Status, WorkerStatus, bounded
 from lastcall.protocol.link import Report, Word, pack, unpack_report
-from lastcall.runtime import sender, whereabouts
-from lastcall.runtime.board import Board
-from lastcall.runtime.control import Asked, ControlServer
-from lastcall.runtime.cutlist import CutList, Death, records
-from lastcall.runtime.inbox import Inbox
+from lastcall.runtime import farewell, rights, sender, whereabouts
+from lastcall.runtime.closing import Closing
+from lastcall.runtime.control import Asked
+from lastcall.runtime.cutlist import Death, records
 from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader, relay
-from lastcall.runtime.port import Port, Signalled
+from lastcall.runtime.port import Signalled
 from lastcall.runtime.recycling import Ages
-from lastcall.runtime.service import Notifier
-from lastcall.runtime.sockets import Listener
-from lastcall.runtime.upgrade import Upgrade, machine, plain, policy
+from lastcall.runtime.surroundings import Link, ReloadRefused, Resources, Surroundings
+from lastcall.runtime.upgrade import machine, plain, policy
 from lastcall.runtime.worker.boot import Birth, become_worker
 
 SCAN: Final = 1.0
@@ -50,64 +45,6 @@ RESTART: Final = signal.SIGUSR2
 SCALES: Final = {signal.SIGTTIN: +1, signal.SIGTTOU: -1}
 SIGNALS: Final = (*STOPS, RELOAD, RESTART, *SCALES, signal.SIGUSR1)
 """What the master listens to, besides SIGCHLD. docs/SIGNALS.md is compared with these tables by a test."""
-
-
-class ReloadRefused(Exception):
-    """The new configuration cannot be used; the text says why. Nothing has changed."""
-
-
-@dataclass(slots=True)
-class Resources:
-    """What the workers of one generation are given."""
-
-    settings: Settings
-    listeners: tuple[Listener, ...]
-    access_log: AccessLog | None
-    trust: Trust
-
-
-@dataclass(slots=True)
-class Link:
-    """A worker as the shell has it: its socket, its output, its place."""
-
-    serial: int
-    slot: int
-    generation: int
-    sock: socket.socket
-    born: float
-    pid: int = 0
-    output: tuple[OutputReader, ...] = ()
-    serving: bool = False
-    """It has been told to serve, and not to rest since."""
-    reported: float = 0.0
-    """When its request in flight was last found overdue: the time at which that request had begun."""
-    max_age: float = 0.0
-    """Seconds for which it may serve, jitter included; 0: for ever."""
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """What the master is given at its start, and hands to nobody."""
-
-    port: Port
-    board: Board
-    inbox: Inbox
-    control: ControlServer
-    error_log: ErrorLog
-    notifier: Notifier
-    cut_list: CutList
-    run_dir: str
-    ready: Callable[[], None]
-    """Called once, when the pool first serves at full strength."""
-    renew: Callable[[Resources], Resources]
-    """Read the configuration again: what the next generation is to be given. Raises ReloadRefused."""
-    estate: Callable[[], handover.Estate]
-    """What is left to another image of the master, besides what the master knows."""
-    upgrade: Upgrade
-    release: Callable[[list[Resources]], None]
-    """Close what none of these resources uses any more."""
-    let_go: Callable[[], None]
-    """In a new worker: close what is the master's alone."""
 
 
 class Master:
@@ -124,6 +61,14 @@ class Master:
         self._outputs: dict[int, OutputReader] = {}
         self._state = lc.boot(policy(resources.settings))
         self._announced = False
+        self._claim = around.claim
+        self._asked = False
+        self._final = True
+        self._holder = 0
+        self.leaves = False
+        """At its end the listeners and the inbox are not to be closed: somebody else has them."""
+        self._closing: Closing | None = None
+        self._close_at: float | None = None
         self._started = time.time()
         self._born = self._port.now()
         self._requests = 0
@@ -205,18 +150,23 @@ class Master:
                 link.serving = True
                 self._tell(link, Word.SERVE)
                 self._ages.serves(link.serial, self._port.now(), link.max_age)
+                if self._claim is not None:
+                    self._claim.serving(self._numbers())
         self._account.plan(self._port.now(), draining=any(w.stage is lc.Stage.DRAINING for w in state.workers))
         if state.phase is not lc.Phase.RUNNING and before.phase is lc.Phase.RUNNING:
             self._around.board.leaving = True
             self._around.notifier.stopping()
         if not state.lasting and before.lasting:
-            self._around.board.stopping = True
+            self._begin_to_close()
+        if state.phase is lc.Phase.STOPPED and before.phase is not lc.Phase.STOPPED:
+            self._say_farewell()
 
     def _announce(self, before: lc.Master) -> None:
         """Tell the outside what has been reached, after the log has."""
         state = self._state
         if state.announced and not self._announced:
             self._announced = True
+            self._take_over()
             if state.phase is lc.Phase.RUNNING:
                 self._around.notifier.ready()
             self._around.ready()
@@ -228,7 +178,7 @@ class Master:
     def _next_wake(self) -> float | None:
         times = [
             lc.next_deadline(self._state), self._scan_at, self._watchdog_at, self._upgrade.deadline,
-            self._account.due, self._desk.next_due(), self._ages.next_due(),
+            self._account.due, self._desk.next_due(), self._ages.next_due(), self._close_at,
         ]  # fmt: skip
         return min((time for time in times if time is not None), default=None)
 
@@ -252,6 +202,7 @@ class Master:
             events += self._signalled(signalled)
         for pid, status in self._port.reap():
             events += self._bury(pid, status)
+        self._close_up(self._port.now())
         events += self._look_after(self._port.now())
         self._answer_statuses(self._port.now())
         return events
@@ -294,7 +245,7 @@ class Master:
             self._write(STOPS[signal.Signals(number)]())
             self._write(who)
             # whoever is at a terminal waits for nobody else to notice
-            return [lc.Stop(hurry=False, at_once=number == signal.SIGINT)]
+            return [self._stop(final=number == signal.SIGINT, at_once=number == signal.SIGINT)]
         self._write(who)
         if number == RELOAD:
             return self._reload(0)
@@ -335,7 +286,7 @@ class Master:
                 return []
             case Do.STOP:
                 self._write(notes.Terminating())
-                events = [lc.Stop(hurry=False, ticket=held)]
+                events = [self._stop(final=command.final, ticket=held)]
             case Do.SCALE:
                 return [self._resize(command.delta, ticket)]
             case _:
@@ -464,6 +415,7 @@ class Master:
             return []
         link = next((link for link in self._links.values() if link.pid == pid), None)
         if link is None:
+            self._holder = 0 if pid == self._holder else self._holder
             self._write(notes.ChildUnknown(pid, status))
             return []
         events = self._hear(link)
@@ -606,6 +558,79 @@ class Master:
             assert reply is not None
             self._around.control.answer(ticket, reply)
 
+    # --- Closing time ----------------------------------------------------------------
+
+    def _stop(self, *, final: bool, at_once: bool = False, ticket: int = 0) -> lc.Event:
+        """The first stop says whether listeners are left to a holder; a second one is in a hurry, and ends the holding."""
+        if not self._asked:
+            self._asked = True
+            self._final = final
+        elif not self._state.lasting:
+            self._end_hold()
+        return lc.Stop(hurry=False, ticket=ticket, at_once=at_once)
+
+    def _begin_to_close(self) -> None:
+        """Leave everything to who comes next; or close it, but for what is not ours."""
+        settings = self._resources.settings
+        around = self._around
+        wanted = settings.hold > 0 and not self._final
+        if around.stored():
+            self.leaves = not (self._asked and self._final)
+        elif self._claim is not None:  # its holder holds on when we are gone; a start that fails leaves it another try
+            self.leaves = wanted or not self._asked
+        elif wanted:
+            self._holder = around.leave_behind(settings, self._let_go_of_workers)
+            self.leaves = self._holder > 0
+        if self.leaves:
+            # As in a reload: workers give idle connections away, and leave the queues alone.
+            around.board.parking = not self._holder
+            return
+        around.unstore()
+        self._take_over()
+        around.board.stopping = True  # before the listeners freeze: whoever accepts from them has to know
+        now = self._port.now()
+        self._closing = Closing((each for each in around.listeners() if not each.lent), around.inbox, now)
+        self._close_at = now
+
+    def _take_over(self) -> None:
+        """All that a holder had is ours now."""
+        if self._claim is not None:
+            self._claim.done(self._numbers())
+            self._claim = None
+
+    def _end_hold(self) -> None:
+        if self._holder:
+            self._port.kill(self._holder, signal.SIGTERM)
+            self._holder = 0
+        if self._claim is not None:
+            self._claim.stop()
+            self._claim = None
+
+    def _numbers(self) -> list[int]:
+        return [listener.number for listener in self._around.listeners()]
+
+    def _close_up(self, now: float) -> None:
+        """Empty the queues into the inbox; when no more will come, tell the workers, who then end one by one."""
+        if self._closing is None or self._close_at is None or self._close_at > now:
+            return
+        self._closing.look(now)
+        self._close_at = self._closing.due(now)
+        if self._closing.over:
+            self._around.board.closed = True
+            for link in self._links.values():
+                self._tell(link, Word.DRAIN)
+
+    def _say_farewell(self) -> None:
+        """The last worker is gone: whoever has not been served is told so, and named."""
+        if self._closing is None:
+            return
+        why = "the service was stopped before a worker was free"
+        fastcgi = {listener.number for listener in self._around.listeners() if listener.fastcgi}
+        farewell.refuse(
+            self._closing.end(), fastcgi.__contains__, why,
+            lambda request, client: self._write(notes.Refused(self._pool, request, client, why)),
+        )  # fmt: skip
+
     # --- Actions ----------------------------------------------------------------------------
 
     def _perform(self, action: lc.Action) -> list[lc.Event]:
@@ -640,7 +665,7 @@ class Master:
 
     def _tell(self, link: Link, word: Word, fds: tuple[int, ...] = ()) -> None:
         try:
-            socket.send_fds(link.sock, [pack(word)], fds, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            rights.send(link.sock, pack(word), fds, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except OSError:
             pass  # it is gone, and its exit is on its way; or it hears nothing any more, and its deadline is
 
@@ -680,18 +705,25 @@ class Master:
 
     def _let_go(self, link: Link, pipes: list[int]) -> Callable[[], None]:
         def let_go() -> None:
-            for other in (*self._links.values(), link):
-                other.sock.close()
-                for reader in other.output:
-                    reader.close()
+            self._let_go_of_workers()
+            link.sock.close()
             for fd in pipes:
                 os.close(fd)
             if self._upgrade.fd >= 0:
                 os.close(self._upgrade.fd)
-            self._around.control.close(unlink=False)
-            self._around.let_go()
 
         return let_go
+
+    def _let_go_of_workers(self) -> None:
+        """In a new process: close what is the master's alone."""
+        for link in self._links.values():
+            link.sock.close()
+            for reader in link.output:
+                reader.close()
+        if self._claim is not None:
+            self._claim.close()
+        self._around.control.close(unlink=False)
+        self._around.let_go()
 
     def _reopen(self) -> None:
         """New log files under the old names, for us and for every worker; theirs travel as descriptors."""

@@ -100,6 +100,15 @@ def instances() -> list[Instance]:
     return [Instance(path, pid) for path, pid in sorted(found)]
 
 
+def left(name: str) -> list[Path]:
+    """This user's default directories in which a socket of this name was left, in order of their paths."""
+    found: set[Path] = set()
+    for base in bases():
+        with contextlib.suppress(OSError):
+            found.update(path for path in (base, *base.iterdir()) if (path / name).is_socket())
+    return sorted(found)
+
+
 def holder(path: Path) -> int | None:
     """The pid of the instance that uses this directory; None when nobody does, or it may not be looked at."""
     try:

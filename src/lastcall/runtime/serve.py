@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from lastcall.config.origins import ConfigErrors, Loaded
+from lastcall.config.origins import DEFAULT, ConfigErrors, Loaded
 from lastcall.core import accesslog, exits, notes
+from lastcall.core.address import Address
 from lastcall.core.settings import Settings
 from lastcall.core.trust import Trust
 from lastcall.protocol import handover
 from lastcall.protocol.handover import Estate, Handover
-from lastcall.runtime import control, rundir, service, sockets, upgrade
+from lastcall.protocol.papers import INBOX_IN, INBOX_OUT, stored_name
+from lastcall.runtime import activation, control, holder, rundir, service, sockets, upgrade
+from lastcall.runtime.activation import Activation
 from lastcall.runtime.board import LAYOUT, Board
 from lastcall.runtime.cutlist import CutList
+from lastcall.runtime.heritage import Heritage, Inherited, Source
 from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.logs import AccessLog, ErrorLog
-from lastcall.runtime.master import SIGNALS, Master, ReloadRefused, Resources, Surroundings
+from lastcall.runtime.master import SIGNALS, Master
 from lastcall.runtime.posix import Posix
 from lastcall.runtime.sockets import Listener, ListenError
+from lastcall.runtime.surroundings import ReloadRefused, Resources, Surroundings
 from lastcall.runtime.upgrade import Program, Upgrade
 from lastcall.runtime.worker import boot
 
@@ -46,11 +52,12 @@ def serve(loaded: Loaded, again: Callable[[], Loaded]) -> int:
     settings = loaded.settings
     foreground: service.Foreground | None = None
     start = upgrade.program()
+    given = activation.take()
     try:
         if settings.daemon:
             foreground = service.daemonize()
-        server = _Server(_begin(settings, foreground), settings, again, start, foreground)
-        resources = server.open_first()
+        server = _Server(_begin(loaded, given, foreground), again, start, foreground)
+        resources = server.open_first(given)
     except (StartError, OSError, service.ServiceError, rundir.RunDirError) as error:
         message = f"lastcall: {error}"
         if foreground is None:
@@ -67,7 +74,7 @@ def take_over(left: Handover, loaded: Loaded | ConfigErrors, again: Callable[[],
     start = upgrade.program()
     current = next(release for release in left.reign.releases if release.generation == left.reign.current)
     settings = loaded.settings if isinstance(loaded, Loaded) else upgrade.settings_of(current)
-    server = _Server(_inherit(left.estate, settings), settings, again, start, None)
+    server = _Server(_inherit(left.estate, settings), again, start, None)
     return server.resume(left, loaded)
 
 
@@ -75,6 +82,7 @@ def take_over(left: Handover, loaded: Loaded | ConfigErrors, again: Callable[[],
 class _Parts:
     """What a server is made of: opened for the first time, or inherited."""
 
+    settings: Settings
     port: Posix
     run_dir: rundir.RunDir
     pid_file: service.PidFile | None
@@ -83,6 +91,14 @@ class _Parts:
     inbox: Inbox
     control: control.ControlServer
     notifier: service.Notifier
+    heritage: Heritage
+    claim: holder.Claim | None
+    spoken_for: bool
+    """systemd has said what its sockets are for: no default address is needed."""
+    kept_before: bool
+    """systemd has kept our sockets between two starts."""
+    delivered: bool = False
+    """What is to be kept has been handed to systemd."""
 
 
 def _surroundings(settings: Settings) -> None:
@@ -94,13 +110,15 @@ def _surroundings(settings: Settings) -> None:
         os.umask(settings.umask)
 
 
-def _begin(settings: Settings, foreground: service.Foreground | None) -> _Parts:
-    """Open everything. Raises OSError, ServiceError, RunDirError; nothing is left behind then."""
+def _begin(loaded: Loaded, given: Activation, foreground: service.Foreground | None) -> _Parts:
+    """Open everything but listeners. Raises OSError, ServiceError, RunDirError; nothing is left behind then."""
+    settings = _asked_for(loaded, spoken_for=given.speaks)
     port = Posix(SIGNALS)
     _surroundings(settings)
-    directory = Path(settings.run_dir) if settings.run_dir else _default_run_dir(settings)
+    directory = Path(settings.run_dir) if settings.run_dir else _default_run_dir(settings, given)
     run_dir = rundir.RunDir.open(directory, LEFTOVERS, keep=bool(settings.run_dir))
     pid_file = service.PidFile(Path(settings.pid)) if settings.pid else None
+    notifier = service.Notifier.take()
     try:
         if pid_file is not None:
             pid_file.claim()
@@ -112,7 +130,26 @@ def _begin(settings: Settings, foreground: service.Foreground | None) -> _Parts:
             pid_file.remove()
         run_dir.close()
         raise
-    return _Parts(port, run_dir, pid_file, log, board, Inbox(), server, service.Notifier.take())
+    heritage, claim = _find_heritage(given, run_dir.path, log)
+    return _Parts(
+        settings, port, run_dir, pid_file, log, board, Inbox(heritage.inbox), server, notifier, heritage, claim,
+        spoken_for=given.speaks, kept_before=any(each.source is Source.STORED for each in given.found),
+    )  # fmt: skip
+
+
+def _find_heritage(given: Activation, run_dir: Path, log: ErrorLog) -> tuple[Heritage, holder.Claim | None]:
+    """All that was there before us. What a holder has is copies: it keeps its own until we serve."""
+    claim: holder.Claim | None = None
+    try:
+        claim = holder.claim(run_dir)
+    except holder.HoldError as error:
+        log.write(notes.Caution(str(error)))
+    if claim is None:
+        heritage = Heritage(given.found, given.inbox)
+    else:
+        heritage = Heritage([*given.found, *claim.found], claim.inbox or given.inbox)
+    sockets.reserve(heritage.numbers())
+    return heritage, claim
 
 
 def _inherit(estate: Estate, settings: Settings) -> _Parts:
@@ -127,9 +164,12 @@ def _inherit(estate: Estate, settings: Settings) -> _Parts:
         log = _Log("-", notes.Level.NOTICE)
         log.write(notes.Trouble(f"the error log cannot be opened: {error}"))
     server = control.ControlServer.adopt(run_dir.path, estate.control, estate.clients)
-    board = Board(run_dir.path / BOARD, create=False)
-    notifier = service.Notifier(estate.notify, os.getpid())
-    return _Parts(port, run_dir, pid_file, log, board, Inbox.adopt(estate.inbox), server, notifier)
+    inbox_out, inbox_in = (socket.socket(fileno=fd) for fd in estate.inbox)
+    return _Parts(
+        settings, port, run_dir, pid_file, log, Board(run_dir.path / BOARD, create=False), Inbox((inbox_out, inbox_in)),
+        server, service.Notifier(estate.notify, os.getpid()), Heritage(), None, spoken_for=estate.spoken_for,
+        kept_before=estate.kept_before, delivered=estate.delivered,
+    )  # fmt: skip
 
 
 class _Log(ErrorLog):
@@ -159,12 +199,12 @@ class _Server:
     """What lives as long as the master: the parts, and the listeners and logs of its generations."""
 
     def __init__(
-        self, parts: _Parts, settings: Settings, again: Callable[[], Loaded], start: Program,
-        foreground: service.Foreground | None,
-    ) -> None:  # fmt: skip
+        self, parts: _Parts, again: Callable[[], Loaded], start: Program, foreground: service.Foreground | None
+    ) -> None:
         self.log = parts.log
         self._parts = parts
-        self._settings = settings
+        self._settings = parts.settings
+        self._hold = parts.settings.hold
         self._again = again
         self._foreground = foreground
         self._warned: set[str] = set()
@@ -172,18 +212,21 @@ class _Server:
         self._around = Surroundings(
             port=parts.port, board=parts.board, inbox=parts.inbox, control=parts.control, error_log=parts.log,
             notifier=parts.notifier, cut_list=CutList(parts.run_dir.path), run_dir=str(parts.run_dir.path),
-            ready=self._ready, renew=self._renew,
-            estate=self._estate, upgrade=Upgrade(start, parts.port), release=self._release, let_go=self._let_go,
+            ready=self._ready, renew=self._renew, estate=self._estate, upgrade=Upgrade(start, parts.port),
+            release=self._release, listeners=lambda: self._listeners, claim=parts.claim,
+            leave_behind=self._leave_behind, stored=self._stored, unstore=self._unstore, let_go=self._let_go,
         )  # fmt: skip
 
-    def open_first(self) -> Resources:
+    def open_first(self, given: Activation) -> Resources:
         """What the first generation is given. Raises StartError; nothing of ours is left behind then."""
         try:
             resources = self._open(self._settings, None)
         except StartError:
-            self._close()
+            self._close(leaves=True)
             raise
+        self._close_rest(given)
         self._listeners = resources.listeners
+        self._store()
         return resources
 
     def run(self, resources: Resources) -> int:
@@ -193,7 +236,7 @@ class _Server:
 
     def resume(self, left: Handover, loaded: Loaded | ConfigErrors) -> int:
         """From where the last image has left off to the end; begins a new generation where the configuration allows."""
-        self._listeners = tuple(sockets.adopt(listener) for listener in left.estate.listeners)
+        self._listeners = tuple(self._crossed(listener) for listener in left.estate.listeners)
         generations = {release.generation: self._inherited(release) for release in left.reign.releases}
         before = generations[left.reign.current]
         self.log.write(notes.Running(os.getpid()))
@@ -211,6 +254,13 @@ class _Server:
             master.refuse(left.tickets, why)
         return self._run(master, fresh, left.tickets)
 
+    def _crossed(self, there: handover.Listener) -> Listener:
+        """A listener that another image of this process has opened."""
+        source = Source(there.source) if there.source else Source.EXEC
+        inherited = Inherited(socket.socket(fileno=there.fd), source, there.papers)
+        sockets.reserve([there.papers.number or 0])
+        return self._adopt(inherited, there.papers.protocol, inherited.address(), self._settings.backlog)
+
     def _inherited(self, release: handover.Release) -> Resources:
         settings = upgrade.settings_of(release)
         listeners = tuple(listener for listener in self._listeners if listener.number in release.listeners)
@@ -226,14 +276,16 @@ class _Server:
         gc.collect()
         gc.freeze()  # a worker's collector then leaves the master's memory shared
         code = master.run(fresh, tickets)
-        self._close()
+        self._close(leaves=master.leaves)
         if code:
             self._tell_why(code)
         return code
 
-    def _close(self) -> None:
+    def _close(self, *, leaves: bool) -> None:
+        """`leaves`: somebody else has the listeners."""
         for listener in self._listeners:
-            sockets.unlink(listener)
+            if not (leaves or listener.lent):
+                sockets.unlink(listener)
             listener.sock.close()
         self._parts.control.close(unlink=True)
         if self._parts.pid_file is not None:
@@ -245,9 +297,11 @@ class _Server:
         return Estate(
             run_dir=str(parts.run_dir.path), keep_run_dir=parts.run_dir.kept, lock=parts.run_dir.fd,
             pid_file=str(parts.pid_file.path) if parts.pid_file else "",
-            pid_lock=parts.pid_file.fd if parts.pid_file else -1, board=LAYOUT, inbox=parts.inbox.ends(),
-            control=parts.control.fileno(), clients=parts.control.clients(),
-            listeners=[sockets.left(listener) for listener in self._listeners], notify=parts.notifier.variables,
+            pid_lock=parts.pid_file.fd if parts.pid_file else -1, board=LAYOUT,
+            inbox=[end.fileno() for end in parts.inbox.ends], control=parts.control.fileno(),
+            clients=parts.control.clients(), listeners=[_left(listener) for listener in self._listeners],
+            notify=parts.notifier.variables, spoken_for=parts.spoken_for, kept_before=parts.kept_before,
+            delivered=parts.delivered,
         )  # fmt: skip
 
     def _tell_why(self, code: int) -> None:
@@ -280,6 +334,57 @@ class _Server:
         if self._foreground is not None:
             self._foreground.leave()
 
+    # --- What was there before us, and what is left behind ----------------------------------
+
+    def _close_rest(self, given: Activation) -> None:
+        for name in given.useless:
+            self.log.write(notes.Caution(f"systemd has handed us {name}, which is no socket"))
+        for each in self._parts.heritage.rest():
+            if each.source is Source.ACTIVATION:
+                text = f"systemd listens at {each.address()} for us, which no --http and no --fastcgi asks for"
+                self.log.write(notes.Caution(text))
+            elif each.source is Source.STORED:
+                self._parts.notifier.unstore(stored_name(each.papers))
+        self._parts.heritage.close_rest()
+
+    def _stored(self) -> bool:
+        """Whether the service manager keeps what we have given it. systemd before 254 does not say so: `hold` does."""
+        if not self._parts.delivered:
+            return False
+        if self._parts.notifier.room:
+            return self._parts.notifier.room >= len(self._listeners) + 2
+        return self._hold > 0 or self._parts.kept_before
+
+    def _store(self) -> None:
+        if not self._parts.notifier.listened_to:
+            return
+        descriptors = dict(zip((INBOX_OUT, INBOX_IN), (end.fileno() for end in self._parts.inbox.ends), strict=True))
+        descriptors |= {stored_name(each.papers): each.fd for each in self._listeners if not each.lent}
+        self._parts.delivered = all(self._parts.notifier.store(name, fd) for name, fd in descriptors.items())
+
+    def _unstore(self) -> None:
+        for name in (INBOX_OUT, INBOX_IN, *(stored_name(listener.papers) for listener in self._listeners)):
+            self._parts.notifier.unstore(name)
+
+    def _leave_behind(self, settings: Settings, let_go: Callable[[], None]) -> int:
+        if os.getpid() == 1:
+            self.log.write(notes.Caution("nothing can be held: with process 1 all others of this container end"))
+            return 0
+        try:
+            door = holder.open_door(self._parts.run_dir.path)
+            pid = self._parts.port.fork()
+        except OSError as error:
+            self.log.write(notes.Trouble(f"nothing can be held: {error.strerror}"))
+            return 0
+        if pid == 0:
+            estate = holder.Estate(
+                pool=settings.pool, listeners=self._listeners, inbox=self._parts.inbox, seconds=settings.hold,
+                run_dir=self._parts.run_dir.path, keep_dir=bool(self._settings.run_dir), error_log=self.log, door=door,
+            )  # fmt: skip
+            holder.become_holder(estate, let_go)
+        door.close()
+        return pid
+
     # --- Listeners, logs -----------------------------------------------------------------
 
     def _open(self, settings: Settings, before: Resources | None) -> Resources:
@@ -292,9 +397,12 @@ class _Server:
                 fastcgi = protocol == "fastcgi"
                 known = _known(before, address, fastcgi=fastcgi)
                 if known is None:
+                    known = self._take(protocol, address, settings.backlog)
+                if known is None:
                     known = sockets.listen(address, fastcgi=fastcgi, backlog=settings.backlog, access=access)
                     opened.append(known)
                 listeners.append(known)
+            listeners += self._activated(before, listeners, settings.backlog)
             log = self._access_log(settings, before)
         except (ListenError, OSError) as error:
             for listener in opened:
@@ -305,6 +413,25 @@ class _Server:
         if not settings.tmp_dir:
             settings = replace(settings, tmp_dir=str(rundir.spool(self._parts.run_dir.path)))
         return Resources(settings, tuple(listeners), log, trust)
+
+    def _activated(self, before: Resources | None, configured: list[Listener], backlog: int) -> list[Listener]:
+        """The listeners that nobody has configured: systemd has said what they are for."""
+        if before is not None:
+            return [each for each in before.listeners if each.activated and each not in configured]
+        return [
+            self._adopt(each, each.papers.protocol, each.address(), backlog)
+            for each in self._parts.heritage.claim_activated()
+        ]
+
+    def _take(self, protocol: str, address: Address, backlog: int) -> Listener | None:
+        """The listener for this address on a socket that was there before us, if there is one."""
+        inherited = self._parts.heritage.claim(protocol, address)
+        return None if inherited is None else self._adopt(inherited, protocol, address, backlog)
+
+    def _adopt(self, inherited: Inherited, protocol: str, address: Address, backlog: int) -> Listener:
+        listener = sockets.adopt(inherited, address, fastcgi=protocol == "fastcgi", backlog=backlog)
+        self.log.write(notes.SocketInherited(listener.fd, sockets.bound(listener.sock, address)))
+        return listener
 
     def _access_log(self, settings: Settings, before: Resources | None) -> AccessLog | None:
         if not settings.access_log:
@@ -325,11 +452,14 @@ class _Server:
 
     def _renewed(self, loaded: Loaded, before: Resources) -> Resources:
         """What the next generation is given. Raises StartError."""
-        resources = self._open(loaded.settings, before)
+        settings = _asked_for(loaded, spoken_for=self._parts.spoken_for)
+        resources = self._open(settings, before)
         self.warn(loaded)
         if loaded.settings.log_level != before.settings.log_level:
             self.log.level = notes.Level[loaded.settings.log_level.upper()]
         self._listeners = tuple(dict.fromkeys((*self._listeners, *resources.listeners)))
+        self._hold = settings.hold
+        self._store()
         return resources
 
     def _release(self, used: list[Resources]) -> None:
@@ -337,7 +467,9 @@ class _Server:
         kept = {id(listener) for resources in used for listener in resources.listeners}
         for listener in self._listeners:
             if id(listener) not in kept:
-                sockets.unlink(listener)
+                if not listener.lent:
+                    sockets.unlink(listener)
+                    self._parts.notifier.unstore(stored_name(listener.papers))
                 listener.sock.close()
         self._listeners = tuple(listener for listener in self._listeners if id(listener) in kept)
 
@@ -353,8 +485,20 @@ def _known(before: Resources | None, address: object, *, fastcgi: bool) -> Liste
     return None
 
 
-def _default_run_dir(settings: Settings) -> Path:
-    protocol, address = settings.listeners[0]
+def _left(listener: Listener) -> handover.Listener:
+    """A listener as it is written down for the next image of the master."""
+    return handover.Listener(listener.fd, listener.papers, listener.source.value if listener.source else "")
+
+
+def _asked_for(loaded: Loaded, *, spoken_for: bool) -> Settings:
+    """The settings; without the default address where systemd has said what its sockets are for."""
+    default = loaded.places["http"].file == DEFAULT
+    return replace(loaded.settings, http=()) if spoken_for and default else loaded.settings
+
+
+def _default_run_dir(settings: Settings, given: Activation) -> Path:
+    spoken = [(each.papers.protocol, each.address()) for each in given.found if each.papers.activated]
+    protocol, address = (*settings.listeners, *spoken)[0]
     return rundir.choose(f"{protocol}-{address}")
 
 

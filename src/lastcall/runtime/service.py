@@ -23,7 +23,7 @@ from typing import Final, NoReturn
 
 from lastcall.core import exits
 from lastcall.protocol import notify
-from lastcall.runtime import locks
+from lastcall.runtime import locks, rights
 
 
 class ServiceError(Exception):
@@ -353,17 +353,20 @@ def _limit(which: int, name: str, wanted: int) -> None:
 # --- systemd -----------------------------------------------------------------
 
 
-MANAGERS: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+MANAGERS: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE")
 """The variables that the service manager speaks through."""
+STORE_PATIENCE: Final = 1.0
+"""Seconds that a service manager with a full queue (net.unix.max_dgram_qlen) may take to make room."""
 
 
 class Notifier:
-    """Tells the service manager how we are, where there is one. Never raises, never waits."""
+    """Tells the service manager how we are, where there is one. Never raises, and but for `store` never waits."""
 
     def __init__(self, environ: Mapping[str, str], pid: int) -> None:
         self.variables = {name: environ[name] for name in MANAGERS if name in environ}
         """What the manager has told us, for another image of this process."""
         self._address = notify.address(environ.get("NOTIFY_SOCKET", ""))
+        self._room = notify.store_size(environ.get("FDSTORE", ""))
         usec, watched = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
         self._interval = notify.watchdog_interval(usec, watched, pid)
 
@@ -378,6 +381,23 @@ class Notifier:
     def interval(self) -> float | None:
         """Seconds after which to call `watchdog` again, half of what is allowed; None where nobody watches us."""
         return None if self._interval is None else self._interval / 2
+
+    @property
+    def listened_to(self) -> bool:
+        """There is a service manager."""
+        return self._address is not None
+
+    @property
+    def room(self) -> int:
+        """Descriptors that it says it would keep for us; 0 also from one that does not say (systemd before 254)."""
+        return self._room
+
+    def store(self, name: str, fd: int) -> bool:
+        """Have a descriptor kept for our next start; waits, for no other message is as dear, but for STORE_PATIENCE."""
+        return self._send(notify.store(name), fd, patience=STORE_PATIENCE)
+
+    def unstore(self, name: str) -> bool:
+        return self._send(notify.unstore(name))
 
     def ready(self, status: str = "") -> bool:
         """The start or the reload is over. As the others: whether somebody was told."""
@@ -399,12 +419,13 @@ class Notifier:
         """For `--daemon` under Type=notify; the unit needs NotifyAccess=all."""
         return self._send(notify.main_pid(pid))
 
-    def _send(self, message: bytes) -> bool:
+    def _send(self, message: bytes, *fds: int, patience: float = 0.0) -> bool:
         if self._address is None or not message:
             return False
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:
-                sock.sendto(message, self._address)
+                sock.settimeout(patience)
+                rights.send(sock, message, fds, 0, self._address)
         except OSError:
             return False  # full, gone, or never there: nothing of ours depends on it
         return True

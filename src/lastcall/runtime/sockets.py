@@ -1,4 +1,4 @@
-"""Listeners: opened by the master (or by systemd), shared by all workers of a pool.
+"""Listeners: opened by the master, or taken over from whoever had them before; shared by all workers of a pool.
 
 One socket per address for the whole pool: with one per worker (SO_REUSEPORT) the kernel's queue of a worker that ends is
 lost with it.
@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import errno
 import grp
-import itertools
 import os
 import pwd
 import socket
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lastcall.core.address import Address, parse
-from lastcall.protocol import handover
+from lastcall.core.address import Address
+from lastcall.protocol.papers import Papers
+from lastcall.runtime.heritage import Inherited, Source, identify
 
 _STREAM: Final = int(socket.SOCK_STREAM)
 
@@ -42,6 +43,23 @@ class Listener:
     """SERVER_PORT."""
     family: int
     """Of the socket, as a plain number."""
+    file: tuple[int, int] | None = None
+    """Device and inode of a UNIX socket's path when it was bound."""
+    source: Source | None = None
+    """Where it was taken over from; None: it is our own."""
+    lent: bool = False
+    """A service manager goes on listening when we have ended: it is neither unlinked nor shut down."""
+    activated: bool = False
+    """It needs no address in the configuration."""
+
+    @property
+    def protocol(self) -> str:
+        return "fastcgi" if self.fastcgi else "http"
+
+    @property
+    def papers(self) -> Papers:
+        """What whoever has it after us must know."""
+        return Papers(self.protocol, str(self.address), self.number, self.file, self.lent, self.activated)
 
     @property
     def fd(self) -> int:
@@ -56,7 +74,7 @@ class Listener:
         return socket.socket(self.family, _STREAM, 0, fd), address
 
     def __str__(self) -> str:
-        return f"{'fastcgi' if self.fastcgi else 'http'} {bound(self.sock, self.address)}"
+        return f"{self.protocol} {bound(self.sock, self.address)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +86,27 @@ class SocketFile:
     group: str = ""
 
 
-_numbers = itertools.count()
+class _Numbers:
+    """Numbers for listeners, none twice: neither in this process nor among those that it has taken over."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def fresh(self) -> int:
+        self._next += 1
+        return self._next - 1
+
+    def take(self, number: int) -> None:
+        self._next = max(self._next, number + 1)
+
+
+_numbers = _Numbers()
+
+
+def reserve(numbers: Iterable[int]) -> None:
+    """Give these numbers to no new listener."""
+    for number in numbers:
+        _numbers.take(number)
 
 
 def listen(address: Address, *, fastcgi: bool, backlog: int, access: SocketFile) -> Listener:
@@ -78,28 +116,36 @@ def listen(address: Address, *, fastcgi: bool, backlog: int, access: SocketFile)
         sock.listen(backlog)
     except OSError as error:
         raise ListenError(_explain(address, error)) from error
+    file = identify(address.path) if address.family == "unix" else None
+    papers = Papers("fastcgi" if fastcgi else "http", number=_numbers.fresh(), file=file)
+    return _listener(sock, address, papers, None)
+
+
+def adopt(inherited: Inherited, address: Address, *, fastcgi: bool, backlog: int) -> Listener:
+    """A listener on a socket that was there before us. Its number stays: connections in the inbox go by it."""
+    papers, sock = inherited.papers, inherited.sock
+    if not papers.lent:
+        sock.listen(backlog)  # which sets the bound of its queue anew; a socket unit has a bound of its own (Backlog=)
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    number = _numbers.fresh() if papers.number is None else papers.number
+    file = papers.file or (identify(address.path) if address.family == "unix" else None)
+    protocol = "fastcgi" if fastcgi else "http"
+    return _listener(sock, address, Papers(protocol, "", number, file, papers.lent, papers.activated), inherited.source)
+
+
+def _listener(sock: socket.socket, address: Address, papers: Papers, source: Source | None) -> Listener:
     sock.setblocking(False)
-    number = next(_numbers)
-    if address.family == "unix":
-        return Listener(sock, number, address, fastcgi, "localhost", "80", int(sock.family))
-    host, port = sock.getsockname()[:2]
-    name = host if host not in ("0.0.0.0", "::") else socket.gethostname()  # noqa: S104 - compared, not bound
-    return Listener(sock, number, address, fastcgi, name, str(port), int(sock.family))
-
-
-def left(listener: Listener) -> handover.Listener:
-    """A listener as it is written down for the next image of the master."""
-    return handover.Listener(
-        listener.fd, listener.number, str(listener.address), listener.fastcgi, listener.name, listener.port
-    )
-
-
-def adopt(there: handover.Listener) -> Listener:
-    """A listener that another image of this process has opened. Those that are opened later get higher numbers."""
-    global _numbers  # noqa: PLW0603 - a counter of the process
-    _numbers = itertools.count(max(there.number + 1, next(_numbers)))
-    address = parse(there.address)
-    return Listener(socket.socket(fileno=there.fd), there.number, address, there.fastcgi, there.name, there.port)
+    name, port = "localhost", "80"
+    if address.family != "unix":
+        host, bound_port = sock.getsockname()[:2]
+        name = host if host not in ("0.0.0.0", "::") else socket.gethostname()  # noqa: S104 - compared, not bound
+        port = str(bound_port)
+    assert papers.number is not None
+    return Listener(
+        sock, papers.number, address, papers.protocol == "fastcgi", name, port, int(sock.family), papers.file, source,
+        papers.lent, papers.activated,
+    )  # fmt: skip
 
 
 def _tcp(address: Address) -> socket.socket:
@@ -178,7 +224,10 @@ def bound(sock: socket.socket, address: Address) -> str:
 def _explain(address: Address, error: OSError) -> str:
     reason = error.strerror or str(error)
     if error.errno == errno.EADDRINUSE:
-        return f"cannot listen on {address}: address already in use (who has it: ss -lptn, or lastcall status)"
+        return (
+            f"cannot listen on {address}: address already in use (who has it: ss -lptn, or lastcall status; "
+            "after a stop with --hold it is a lastcall-holder, which `lastcall stop` ends)"
+        )
     if error.errno == errno.EACCES:
         return f"cannot listen on {address}: permission denied (a port below 1024 needs root or CAP_NET_BIND_SERVICE)"
     if error.errno == errno.EADDRNOTAVAIL:
@@ -187,8 +236,7 @@ def _explain(address: Address, error: OSError) -> str:
 
 
 def unlink(listener: Listener) -> None:
-    """Remove a UNIX listener's path, if it still leads to this socket."""
+    """Remove a UNIX listener's path, if it still leads to this socket: somebody else may have bound it since."""
     address = listener.address
-    if address.family != "unix" or address.path.startswith("@"):
-        return
-    Path(address.path).unlink(missing_ok=True)
+    if address.family == "unix" and not address.abstract and identify(address.path) == listener.file:
+        Path(address.path).unlink(missing_ok=True)

@@ -222,12 +222,12 @@ def status_of(run_dir: Path, timeout: float = PATIENCE) -> Status:
     return reply.status
 
 
-def stop(run_dir: Path, timeout: float, progress: Callable[[str], None]) -> None:
+def stop(run_dir: Path, timeout: float, progress: Callable[[str], None], *, final: bool = False) -> None:
     """Stop it, and return when its process is gone. Raises Failed."""
     with Connection(run_dir, timeout) as connection:
         process = _pidfd(connection.pid)
         try:
-            connection.send(Command(Do.STOP, wait=True))
+            connection.send(Command(Do.STOP, wait=True, final=final))
             for reply in connection.replies():
                 if not reply.ok:
                     raise Failed(reply.text, FAILED)

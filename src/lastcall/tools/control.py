@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from lastcall.protocol.control import Command, Do
-from lastcall.runtime import rundir
+from lastcall.runtime import holder, rundir
 from lastcall.tools import client, report
 
 _P = ParamSpec("_P")
@@ -28,12 +28,27 @@ def _on_instance(command: Callable[Concatenate[Path, _P], None]) -> Callable[...
     @functools.wraps(command)
     def found(run_dir: Path | None, pid_file: Path | None, *args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
-            command(client.find(run_dir, pid_file, rundir.instances), *args, **kwargs)
+            command(client.find(run_dir, pid_file, _instances), *args, **kwargs)
         except client.Failed as failed:
             click.echo(f"lastcall: {failed.text}", err=True)
             raise click.exceptions.Exit(failed.code) from None
 
     return found
+
+
+def _instances() -> list[rundir.Instance]:
+    """Those that live; where there are none, those whose listeners are held."""
+    return rundir.instances() or [
+        rundir.Instance(path, held.pid) for path in rundir.left(holder.NAME) if (held := holder.held(path)) is not None
+    ]
+
+
+def _held_instead(run_dir: Path, failed: client.Failed) -> client.Failed:
+    """Why nothing answers: perhaps the listeners are held for the next start."""
+    held = holder.held(run_dir) if failed.code == client.UNAVAILABLE else None
+    if held is None:
+        return failed
+    return client.Failed("\n".join(report.held(held)), client.UNAVAILABLE)
 
 
 _wait = click.option("--wait", is_flag=True, help="Return when it is done, not when it has begun.")
@@ -69,7 +84,10 @@ def status(run_dir: Path, as_json: bool) -> None:
 
     Without --run-dir and --pid, the only instance that is running is meant.
     """
-    found = client.status_of(run_dir)
+    try:
+        found = client.status_of(run_dir)
+    except client.Failed as failed:
+        raise _held_instead(run_dir, failed) from None
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
     else:
@@ -126,21 +144,28 @@ def restart(run_dir: Path, wait: bool, timeout: float) -> None:
 Examples:
   lastcall stop
   lastcall stop --wait --timeout 60
+  lastcall stop --final
 
 \b
-A second stop cuts what still runs.
+A second stop cuts what still runs. Where listeners are held after a stop (--hold), it ends the holding.
 """
 )
 @_wait
 @_timeout
+@click.option("--final", is_flag=True, help="Hold no listeners for the next start, whatever --hold says.")
 @_on_instance
-def stop(run_dir: Path, wait: bool, timeout: float) -> None:
+def stop(run_dir: Path, wait: bool, timeout: float, final: bool) -> None:
     """Take no more requests, finish those that have begun, and stop."""
-    if wait:
-        client.stop(run_dir, timeout, click.echo)
-        click.echo("stopped")
-    else:
-        _order(run_dir, Command(Do.STOP), "stopping")
+    try:
+        if wait:
+            client.stop(run_dir, timeout, click.echo, final=final)
+            click.echo("stopped")
+        else:
+            _order(run_dir, Command(Do.STOP, final=final), "stopping")
+    except client.Failed as failed:
+        if failed.code != client.UNAVAILABLE or not holder.stop(run_dir, timeout):
+            raise
+        click.echo("nothing was serving; what was held is closed")
 
 
 @click.command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from lastcall.protocol.control import InFlight, Status, WorkerStatus
+from lastcall.protocol.hold import Held
 
 _HEAD = ("SLOT", "PID", "GEN", "STAGE", "AGE", "REQUESTS", "CONNS", "IN FLIGHT")
 
@@ -26,6 +27,13 @@ def lines(status: Status) -> list[str]:
     said = [f"{name:<12} {printable(value)}" for name, value in facts]
     more = [f"... and {status.left_out} younger requests in flight"] if status.left_out else []
     return [*said, "", *_table([row for worker in status.workers for row in _rows(worker)]), *more]
+
+
+def held(found: Held) -> list[str]:
+    """What is said instead where nothing serves, but the listeners are held."""
+    until = "a start is under way" if found.claimed else f"for {age(found.left)} more"
+    waiting = f", and {found.connections} connections" if found.connections else ""
+    return [f"nothing serves; held by pid {found.pid}, {until}: {', '.join(found.listeners)}{waiting}"]
 
 
 def _last_reload(status: Status) -> str:

@@ -7,13 +7,14 @@ import pytest
 
 from lastcall.protocol import handover
 from lastcall.protocol.handover import Client, Estate, Handover, Listener, Output, Reign, Release, Unreadable, Worker
+from lastcall.protocol.papers import Papers
 
 LEFT = Handover(
     handover.FORMAT,
     "0.1.0",
     Estate(
         "/run/lastcall/gift", False, 5, "", -1, "lastcal1", [11, 12], 13, [Client(20, 3, b'{"do":')],
-        [Listener(8, 0, "127.0.0.1:8000", False, "127.0.0.1", "8000")], {"WATCHDOG_USEC": "1000000"},
+        [Listener(8, Papers("http", "127.0.0.1:8000", 0), "holder")], {"WATCHDOG_USEC": "1000000"},
     ),
     Reign(
         2, 1, [], [Release(1, {"http": ["127.0.0.1:8000"], "umask": None}, 4, [0])],

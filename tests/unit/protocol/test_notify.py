@@ -50,3 +50,20 @@ def test_an_address_is_a_path_or_an_abstract_name(text: str, address: str | None
 def test_the_watchdog_is_for_whom_it_names(usec: str, watched: str, interval: float | None) -> None:
     """WATCHDOG_PID says for whom; a number that is none is no watchdog."""
     assert notify.watchdog_interval(usec, watched, 7) == interval
+
+
+def test_the_store_is_told_a_name_and_not_to_look_whether_it_is_closed() -> None:
+    """FDPOLL=0: an inbox that nobody has open at the moment looks closed to poll(2)."""
+    assert notify.store("lastcall.http.0") == b"FDSTORE=1\nFDNAME=lastcall.http.0\nFDPOLL=0"
+    assert notify.unstore("lastcall.http.0") == b"FDSTOREREMOVE=1\nFDNAME=lastcall.http.0"
+    assert [notify.store_size(text) for text in ("", "16", "many", "-1")] == [0, 16, 0, 0]
+
+
+def test_descriptors_are_ours_only_under_our_pid() -> None:
+    """One without a name is unknown, as sd_listen_fds_with_names(3) has it."""
+    assert notify.listen_fds("7", "2", "http:gift.socket", 7) == ["http", "gift.socket"]
+    assert notify.listen_fds("7", "3", "http:", 7) == ["http", "unknown", "unknown"]
+    assert notify.listen_fds("7", "1", "", 7) == ["unknown"]
+    assert notify.listen_fds("8", "1", "http", 7) == []
+    assert notify.listen_fds("", "", "", 7) == []
+    assert notify.listen_fds("7", "x", "http", 7) == []

@@ -19,6 +19,7 @@ from typing import Final, assert_never
 from lastcall.core import notes
 from lastcall.gateway import wsgi
 from lastcall.protocol.link import Report, Word, pack_where, unpack_word
+from lastcall.runtime import rights
 from lastcall.runtime.worker import where
 from lastcall.runtime.worker.worker import Place, Worker
 
@@ -93,7 +94,7 @@ class Attendant:
 def hear(link: socket.socket, flags: int = 0) -> tuple[Word | None, list[int]]:
     """The master's next word, and descriptors that came with it; None when the master is gone."""
     try:
-        packet, fds, _, _ = socket.recv_fds(link, PACKET_MAX, _RIGHTS_MAX, flags)
+        packet, fds = rights.receive(link, PACKET_MAX, _RIGHTS_MAX, flags)
     except BlockingIOError:
         raise
     except OSError:

@@ -30,6 +30,7 @@ from lastcall.protocol import fastcgi, http1
 from lastcall.protocol.exchange import ProtocolError, Request
 from lastcall.protocol.link import Report
 from lastcall.runtime.board import Board, SlotWriter
+from lastcall.runtime.closing import thaw
 from lastcall.runtime.inbox import Inbox, Parcel
 from lastcall.runtime.logs import AccessLog, ErrorLog
 from lastcall.runtime.sockets import Listener
@@ -97,6 +98,9 @@ class Worker:
         self._weighed = 0  # the number of requests at the last look at the memory
         self._accepting = False
         self._stopping = False
+        self._overfull = False  # the inbox is, and will be: connections end here
+        self._last = False  # of a stopping pool: nobody else will come
+        self._sources = (place.inbox.fileno(), *(listener.fd for listener in place.listeners))
         self._accept_again = 0.0
         self._complained = 0.0
         self._next_sweep = 0.0
@@ -177,7 +181,7 @@ class Worker:
         return None
 
     def _finished(self) -> bool:
-        return self.draining and not self._accepting and not self.connections
+        return self.draining and not self._accepting and not self.may_take and not self.connections
 
     def _stamp_date(self, second: int) -> None:
         self._stamped = second
@@ -203,27 +207,33 @@ class Worker:
         if self.draining:
             self._drain(now)
         elif self.resting:
-            self._give_up_the_idle(now)
-        elif self.may_accept():
+            self._listen(on=False)
+            self._next_sweep = now  # which tries to give away what is idle, and tries again while the inbox is full
+        if self.may_accept():
             self._listen(on=True)
 
     def may_accept(self) -> bool:
         """Whether there is room for another connection, and nothing speaks against taking one."""
-        return not self._accept_again and len(self.connections) < self.settings.max_connections
+        return self.may_take and not self._accept_again and len(self.connections) < self.settings.max_connections
 
     # --- Accepting ------------------------------------------------------------------------
 
     def _listen(self, *, on: bool) -> None:
-        """Take connections from the listeners and the inbox, or leave them to others. Who drains or rests takes none."""
-        on = on and not (self.draining or self.resting)
+        """Take connections from the listeners and the inbox, or leave them to others."""
+        on = on and self.may_take
         if on == self._accepting:
             return
         self._accepting = on
-        for fd in (self.place.inbox.fileno(), *(listener.fd for listener in self.place.listeners)):
+        for fd in self._sources:
             if on:
                 self.epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
             else:
                 self.epoll.unregister(fd)
+
+    @property
+    def may_take(self) -> bool:
+        """Whether new connections are this worker's business. Those of a stopping pool come through the inbox."""
+        return not (self.draining or self.resting) or (self._stopping and not self._last)
 
     def _accept(self, listener: Listener, now: float) -> bool:
         """Take one connection, though we may have stopped listening in this turn: its wake-up was ours alone."""
@@ -235,6 +245,8 @@ class Worker:
             if error.errno in _OUT_OF:
                 self._pause(error, now)
             return False  # ECONNABORTED and the like: the client was faster
+        if self.place.board.stopping:
+            thaw(sock)
         client, port = (address[0], address[1]) if isinstance(address, tuple) else ("", 0)
         self._adopt(sock, listener, client, port, now)
         return True
@@ -511,7 +523,7 @@ class Worker:
         slot = self.place.slot
         slot.begin(lane, began, identity, request.method, request.target, connection.client)
         self.errors.request_id = identity
-        if self._stopping or not self._keepalive_timeout:
+        if self._stopping or self._overfull or not self._keepalive_timeout:
             connection.codec.keep = False
         before = resource.getrusage(resource.RUSAGE_THREAD) if self._wants_usage else None
         outcome = wsgi.run(self.app, env, connection.codec, connection)
@@ -600,6 +612,9 @@ class Worker:
                 self.watch(connection, select.EPOLLIN)
             if connection.deadline <= now and connection.registered:
                 self._expire(connection, now)
+        if self._stopping and self.place.board.closed and not self.connections and not self._take(now):
+            self._last = True
+            self._listen(on=False)
 
     def _weigh(self) -> None:
         """Look at the memory, where requests have run since the last time."""
@@ -621,28 +636,19 @@ class Worker:
         elif not connection.codec.idle:
             self._refuse(connection, 408, "the request head did not arrive in time")
         else:
-            self.close(connection)
+            self._linger(connection, now)  # a request that crosses with our close is not reset
 
     # --- Draining ----------------------------------------------------------------------------------
 
     def _drain(self, now: float) -> None:
-        """Take nothing new; give away what others can serve; wait for the rest."""
+        """Take nothing new, but what the master takes from a stopping pool's queues; give away what others can serve."""
         if self.place.board.stopping and not self._stopping:
             self._stopping = True
-            self._empty_the_queue(now)
-        self._give_up_the_idle(now)
-
-    def _give_up_the_idle(self, now: float) -> None:
-        self._listen(on=False)
+            self._listen(on=False)
+            self._sources = (self.place.inbox.fileno(),)  # the master empties the queues: runtime/closing.py
+        elif not self._stopping:
+            self._listen(on=False)
         self._next_sweep = now  # which tries to give away what is idle, and tries again while the inbox is full
-
-    def _empty_the_queue(self, now: float) -> None:
-        """The last worker of a stopping pool: whoever has reached the queue was promised an answer."""
-        while self._take(now):
-            pass
-        for listener in self.place.listeners:
-            while self._accept(listener, now):
-                pass
 
     def _departs(self, connection: Connection) -> bool:
         """Whether no request runs on it; the rest of one that is still arriving can arrive elsewhere."""
@@ -654,7 +660,12 @@ class Worker:
         if self.place.board.stopping:
             connection.deadline = min(connection.deadline, now + STOP_GRACE)
             return False
-        return self.give_away(connection)  # no room: the next sweep tries again
+        if self.give_away(connection):
+            return True
+        if self.place.board.parking:  # no room, and nobody makes any
+            self._overfull = True
+            connection.deadline = min(connection.deadline, now + STOP_GRACE)
+        return False  # the next sweep tries again
 
     def give_away(self, connection: Connection) -> bool:
         """Put a connection on which no request runs into the inbox; False when it has to stay here."""

@@ -1,0 +1,89 @@
+"""What the master's shell is given: its surroundings, what each generation is to have, and a worker as it knows it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lastcall.core.settings import Settings
+from lastcall.core.trust import Trust
+from lastcall.protocol import handover
+from lastcall.runtime.board import Board
+from lastcall.runtime.control import ControlServer
+from lastcall.runtime.cutlist import CutList
+from lastcall.runtime.holder import Claim
+from lastcall.runtime.inbox import Inbox
+from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader
+from lastcall.runtime.port import Port
+from lastcall.runtime.service import Notifier
+from lastcall.runtime.sockets import Listener
+from lastcall.runtime.upgrade import Upgrade
+
+
+class ReloadRefused(Exception):
+    """The new configuration cannot be used; the text says why. Nothing has changed."""
+
+
+@dataclass(slots=True)
+class Resources:
+    """What the workers of one generation are given."""
+
+    settings: Settings
+    listeners: tuple[Listener, ...]
+    access_log: AccessLog | None
+    trust: Trust
+
+
+@dataclass(slots=True)
+class Link:
+    """A worker as the shell has it: its socket, its output, its place."""
+
+    serial: int
+    slot: int
+    generation: int
+    sock: socket.socket
+    born: float
+    pid: int = 0
+    output: tuple[OutputReader, ...] = ()
+    serving: bool = False
+    """It has been told to serve, and not to rest since."""
+    reported: float = 0.0
+    """When its request in flight was last found overdue: the time at which that request had begun."""
+    max_age: float = 0.0
+    """Seconds for which it may serve, jitter included; 0: for ever."""
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What the master is given at its start, and hands to nobody."""
+
+    port: Port
+    board: Board
+    inbox: Inbox
+    control: ControlServer
+    error_log: ErrorLog
+    notifier: Notifier
+    cut_list: CutList
+    run_dir: str
+    ready: Callable[[], None]
+    """Called once, when the pool first serves at full strength."""
+    renew: Callable[[Resources], Resources]
+    """Read the configuration again: what the next generation is to be given. Raises ReloadRefused."""
+    estate: Callable[[], handover.Estate]
+    """What is left to another image of the master, besides what the master knows."""
+    upgrade: Upgrade
+    release: Callable[[list[Resources]], None]
+    """Close what none of these resources uses any more."""
+    listeners: Callable[[], tuple[Listener, ...]]
+    """All that are open, of whatever generation."""
+    stored: Callable[[], bool]
+    """The service manager keeps listeners and inbox for the next start."""
+    unstore: Callable[[], None]
+    """Have it keep them no more."""
+    claim: Claim | None
+    """On what a holder has, until all of it is ours."""
+    leave_behind: Callable[[Settings, Callable[[], None]], int]
+    """Leave listeners and inbox to a holder, whose pid it is; 0 where there can be none. Given what lets go of the rest."""
+    let_go: Callable[[], None]
+    """In a new worker: close what is the master's alone."""
