@@ -225,6 +225,20 @@ def test_a_killed_worker_is_replaced_and_its_request_is_named(shop: Shop, folder
     assert http.get(server.http_address).status == 200
 
 
+def test_a_worker_that_crashes_leaves_its_stack_in_the_log(shop: Shop, code: Path) -> None:
+    """SIGSEGV in C code: the application's line, in the log that was reopened meanwhile."""
+    (code / "shop.py").write_text("import ctypes\ndef app(environ, start_response):\n    ctypes.string_at(0)\n")
+    server = shop("--rlimit-core", "0")
+    server.error_log.rename(server.error_log.with_suffix(".1"))
+    assert server.command("reopen").returncode == 0
+    with pytest.raises(http.Closed):
+        http.get(server.http_address)
+    server.wait_log("exited on signal 11 (SIGSEGV)")
+    assert "Fatal Python error: Segmentation fault" in server.log()
+    assert f'File "{code}/shop.py", line 3 in app' in server.log()
+    assert "was cut after" in server.log()
+
+
 def test_workers_end_when_their_master_is_killed(shop: Shop) -> None:
     """No orphan goes on listening."""
     server = shop()
