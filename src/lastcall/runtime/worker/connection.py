@@ -103,15 +103,13 @@ class Connection:
     def receive(self) -> bool:
         """Show the codec what has arrived; False when nothing had. Raises OSError when the peer has reset.
 
-        After False, or when less than PEEK_MAX has been peeked, the next byte, or the end, is an event.
+        There may be more than it has seen: no edge tells of that, so whoever waits for one arms it anew (`Worker.watch`).
         """
         if not self.peeks:
             return self._take_in()
         peeked = self.peeked
         try:
             data = self.sock.recv(HEAD_BYTES if peeked < HEAD_BYTES else PEEK_MAX, _PEEK)
-            if len(data) == HEAD_BYTES:
-                data = self.sock.recv(PEEK_MAX, _PEEK)  # no event tells of bytes that were there before
         except BlockingIOError:
             return False
         if not peeked:

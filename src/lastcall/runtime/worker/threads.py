@@ -85,6 +85,8 @@ class Threads(Worker):
         """A request that arrives while every thread is busy is somebody else's, if there is anybody else."""
         if self._busy < self.settings.threads or self.settings.workers == 1 or self.place.board.stopping:
             return True
-        if connection.lingering or connection.request is not None:
+        if connection.lingering or (connection.request is not None and not connection.peeks):
             return True
+        if connection.peeked and not connection.news():
+            return True  # only what has been looked at before
         return not self.give_away(connection)

@@ -458,8 +458,8 @@ class Worker:
         self.watch(connection, select.EPOLLIN)
 
     def watch(self, connection: Connection, events: int) -> None:
-        # MORE is asked for again even so: what is there then is an event once more, and so an end that came together
-        # with the last bytes is not missed. The next look finds no byte, and therefore looks for the end.
+        # MORE is asked for again even so: what is there then is an event once more. So nothing is missed that a look
+        # has not seen: bytes that did not fit into it, or an end that came together with the last of them.
         if connection.registered == events != MORE:
             return
         if connection.registered:
