@@ -143,6 +143,7 @@ def test_typed_values_are_taken(name: str, given_value: object, value: Value) ->
         ("app", "gift/app.py", "gift.app:app for gift/app.py"),
         ("app", "a:b:c", "does not name an application"),
         ("pool", "my pool", "cannot be a pool's name"),
+        ("ready_path", "ready", "is no path of a request"),
         ("pid", "a\0b", "zero byte"),
         ("http", "8000,x", "'x' has no port"),
         ("forwarded_allow_ips", "10.0.0.1/8", "10.0.0.0/8"),
