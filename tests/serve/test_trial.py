@@ -59,6 +59,11 @@ def ready(server: Server) -> dict[int, int]:
     }
 
 
+def resting(server: Server) -> list[int]:
+    """The pids of whoever rests."""
+    return [worker.pid for worker in server.status().workers if worker.stage == "resting" and worker.pid]
+
+
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_new_code_that_dies_when_it_has_become_ready_is_rolled_back(shop: Shop, code: Path, threads: str) -> None:
     """The old processes, which have the old code in memory, serve on; the reload fails in words."""
@@ -77,6 +82,15 @@ def test_new_code_that_dies_when_it_has_become_ready_is_rolled_back(shop: Shop, 
     assert "exited with code 7" in last.text
 
 
+def test_without_a_trial_the_new_code_is_believed_at_once(shop: Shop, code: Path) -> None:
+    """--trial 0: nothing of the old is left to go back to. It is the trial that keeps it."""
+    server = shop("--workers", "2", "--trial", "0")
+    before = set(ready(server))
+    (code / "shop.py").write_text(DIES_LATER)
+    assert server.command("reload", "--wait").returncode == 0
+    eventually(lambda: not set(server.workers()) & before, "the old are gone")
+
+
 def test_a_connection_outlives_the_rest_and_the_return_of_its_worker(shop: Shop, code: Path) -> None:
     """Kept through a reload of which the second worker fails: it is answered by whoever serves just then."""
     server = shop("--workers", "2", "--trial", "60")
@@ -85,7 +99,7 @@ def test_a_connection_outlives_the_rest_and_the_return_of_its_worker(shop: Shop,
     with http.Connection(server.http_address) as kept, http.Connection(server.http_address) as silent:
         assert kept.request("GET", "/").body == b"hello\n"
         server.signal(signal.SIGHUP)
-        eventually(lambda: "resting" in [worker.stage for worker in server.status().workers], "an old worker rests")
+        eventually(lambda: resting(server), "an old worker rests")
         assert kept.request("GET", "/").status == 200
         (code / "shop.go").touch()
         server.wait_log("reload failed")
@@ -134,14 +148,9 @@ def test_the_old_rest_while_the_new_are_on_trial_and_then_go(shop: Shop) -> None
     server = shop("--trial", "3s")
     before = set(ready(server))
 
-    def on_trial() -> bool:
-        workers = server.status().workers
-        resting = {worker.pid for worker in workers if worker.stage == "resting"}
-        return resting == before and len([worker for worker in workers if worker.stage == "ready"]) == 2
-
     began = time.monotonic()
     server.signal(signal.SIGHUP)
-    eventually(on_trial, "the new serve, the old rest")
+    eventually(lambda: set(resting(server)) == before, "the new serve, the old rest")
     server.wait_log("reload finished")
     assert time.monotonic() - began > 3
     eventually(lambda: not set(server.workers()) & before, "the old are gone")
@@ -162,6 +171,29 @@ def test_a_worker_that_rests_obeys_the_stop(shop: Shop) -> None:
     said, _ = waiting.communicate(timeout=WITHIN_S)
     assert waiting.returncode == 1
     assert "stopping" in said
+
+
+def test_a_worker_that_rests_may_be_ended_by_hand(shop: Shop) -> None:
+    """`kill -TERM`: it goes, nobody takes its place, and the trial is not disturbed."""
+    server = shop("--trial", "60")
+    server.signal(signal.SIGHUP)
+    eventually(lambda: len(resting(server)) == 2, "the old rest")
+    first, second = resting(server)
+    os.kill(first, signal.SIGTERM)
+    eventually(lambda: resting(server) == [second], "one of them has gone")
+    assert len(server.workers()) == 3
+    assert "reload f" not in server.log()
+
+
+def test_workers_that_rest_end_when_their_master_is_killed(shop: Shop) -> None:
+    """Nobody could call them back."""
+    server = shop("--trial", "60")
+    server.signal(signal.SIGHUP)
+    eventually(lambda: len(resting(server)) == 2, "the old rest")
+    workers = server.workers()
+    os.kill(server.pid, signal.SIGKILL)
+    server.wait()
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "the workers have ended")
 
 
 def test_a_reload_while_stopping_is_refused(shop: Shop, folder: Path) -> None:

@@ -43,7 +43,7 @@ from lastcall.core.events import (
     Traced,
     Word,
     Write,
-)  # fmt: skip
+)
 from lastcall.core.slot import SLOTS, WORKERS_MAX
 
 __all__ = [
