@@ -7,9 +7,9 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import pytest
 
@@ -19,6 +19,8 @@ from support.processes import accepting, connect, eventually, free_port, session
 
 APPS = Path(__file__).parent
 VARIABLES = {"REQUEST_METHOD": "POST", "REQUEST_URI": "/slow/5", "SCRIPT_NAME": "/slow/5", "CONTENT_LENGTH": "5"}
+
+Made = TypeVar("Made")
 
 
 class Service:
@@ -98,6 +100,14 @@ class Load:
     def _count(self, how: str) -> None:
         self.outcomes[how] += 1
 
+    def _again(self, make: Callable[[], Made]) -> Made:
+        """Connect, however often that fails; each failure counts."""
+        while True:
+            try:
+                return make()
+            except OSError as error:
+                self._count(repr(error))
+
     def _http_kept(self) -> None:
         connection = http.Connection(self._service.http)
         while not self._over.is_set():
@@ -107,7 +117,7 @@ class Load:
             except (http.Closed, OSError) as error:
                 self._count(f"http, kept: {error!r}")
                 connection.close()
-                connection = http.Connection(self._service.http)
+                connection = self._again(lambda: http.Connection(self._service.http))
         connection.close()
 
     def _http_new(self) -> None:
@@ -125,7 +135,7 @@ class Load:
             except (fcgi.Cut, OSError) as error:
                 self._count(f"fastcgi, kept: {error!r}")
                 sock.close()
-                sock = connect(self._service.fastcgi)
+                sock = self._again(lambda: connect(self._service.fastcgi))
         sock.close()
 
     def _fastcgi_new(self) -> None:
@@ -151,6 +161,17 @@ def test_stop_and_start_under_load_lose_nothing(service: Service, threads: str) 
     assert service.server is not None
     assert "using inherited socket fd=" in service.server.log()
     eventually(lambda: not service.held(), "the holders have ended")
+
+
+def test_without_a_hold_the_same_load_sees_errors(service: Service) -> None:
+    """What the holder is for: kept connections are closed, new ones refused."""
+    service.start(hold="0")
+    with Load(service) as load:
+        eventually(lambda: sum(load.outcomes.values()) > 50, "the load is on")
+        service.stop()
+        service.start(hold="0")
+    assert any("ConnectionRefusedError" in how for how in load.outcomes), load.outcomes
+    assert not service.holders
 
 
 def test_a_kept_connection_and_a_queued_one_wait_for_the_next_start(service: Service) -> None:
@@ -305,3 +326,15 @@ def test_many_kept_connections_outgrow_the_inbox_and_survive(service: Service) -
     for connection in kept:
         assert connection.request("GET", "/").status == 200
         connection.close()
+
+
+def test_a_start_that_comes_while_the_holder_closes_waits_for_it(service: Service) -> None:
+    """Too late to claim, it does not find the address in use: it listens when the holder has closed."""
+    service.start()
+    service.stop()
+    holder = service.holder()
+    os.kill(holder, signal.SIGTERM)
+    service.start()
+    assert http.get(service.http).status == 200
+    eventually(lambda: not session(holder), "the holder has ended")
+    assert http.get(service.http).status == 200

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -123,12 +124,11 @@ class _Holder:
             self._turn()
         if self._done:
             self._give_up_the_rest()
-            self._leave()
             self._write(notes.HoldEnded(os.getpid(), "a new master serves"))
         else:
-            self._leave()  # nobody claims what is being closed
             self._write(notes.HoldEnded(os.getpid(), self._ended))
             self._close(self._estate.listeners)
+        self._leave()
         if not self._estate.keep_dir and rundir.holder(self._estate.run_dir) is None:
             with contextlib.suppress(OSError):
                 self._estate.run_dir.rmdir()
@@ -262,8 +262,9 @@ class _Holder:
     def _give_up_the_rest(self) -> None:
         """The claimant serves: what it has not taken over ends here."""
         deadline = self._port.now() + FEEDING_MAX
+        poll = select.poll()
         while self._held and self._port.now() < deadline:
-            self._port.wait(LOOK)
+            poll.poll(LOOK * 1000)
             self._feed()
         left = tuple(each for each in self._estate.listeners if each.number not in self._kept)
         if left or self._held:
@@ -273,12 +274,14 @@ class _Holder:
         """Let nobody new in, and answer whoever waits."""
         inbox = self._estate.inbox if not self._done else Inbox()
         closing = Closing(listeners, inbox, self._port.now())
+        poll = select.poll()  # of nothing: we only let time pass
         while not closing.over:
             closing.look(self._port.now())
             while (parcel := inbox.take()) is not None:
                 self._held.append(parcel)
-            self._port.wait(LOOK)
+            poll.poll(LOOK * 1000)
         self._held.extend(closing.end())
+        self._leave()  # a start that has come too late to claim anything has waited for this, and can listen now
         self._refuse(list(self._held), self._ended or "the service no longer listens there")
 
     def _refuse(self, parcels: list[Parcel], why: str) -> None:
@@ -290,10 +293,12 @@ class _Holder:
         )  # fmt: skip
 
     def _leave(self) -> None:
+        """Nobody can claim anything any more."""
         path = self._estate.run_dir / NAME
         if identify(str(path)) == self._file:
             path.unlink(missing_ok=True)
-        self._estate.door.close()
+        for client in (*self._clients.values(), self._estate.door):
+            client.close()
 
     def _write(self, note: notes.Note) -> None:
         self._estate.error_log.write(note)
@@ -309,6 +314,10 @@ def _who(client: socket.socket) -> str:
 
 class HoldError(Exception):
     """A holder that is there, but does not answer as it should."""
+
+
+class HoldEndedError(HoldError):
+    """It has ended before it was asked: its listeners are closed."""
 
 
 class Claim:
@@ -333,7 +342,9 @@ class Claim:
                     self.pid = msgspec.json.decode(packet, type=Held).pid
                     self.inbox = socket.socket(fileno=fds[0]), socket.socket(fileno=fds[1])
                 else:
-                    raise HoldError("the holder has refused: another start is under way")
+                    raise HoldEndedError
+        except ConnectionError as error:
+            raise HoldEndedError from error
         except (OSError, msgspec.MsgspecError) as error:
             raise HoldError(f"the holder has not answered: {error}") from error
 
@@ -367,10 +378,12 @@ def claim(directory: Path) -> Claim | None:
     claimed = Claim(sock)
     try:
         claimed.receive()
-    except HoldError:
+    except HoldError as error:
         for inherited in claimed.found:
             inherited.sock.close()
         claimed.close()
+        if isinstance(error, HoldEndedError):
+            return None
         raise
     return claimed
 
