@@ -551,15 +551,20 @@ def _json(record: Record) -> str:
         data = _encode_json(fields)
     except UnicodeEncodeError:  # half a surrogate pair, from an application that sets REMOTE_USER
         data = b"\xff"
-    if data.isascii() and len(data) < LINE_MAX:
+    if data.isascii() and len(data) < LINE_MAX and b"\x7f" not in data:
         return data.decode()
     texts = {name: _unicode(value) if isinstance(value, str) else value for name, value in fields.items()}
-    line = json.dumps(texts, separators=(",", ":"))
+    line = _dumped(texts)
     for limit in _TEXT_LIMITS:
         if len(line) < LINE_MAX:
             break
-        line = json.dumps({name: _shortened(value, limit) for name, value in texts.items()}, separators=(",", ":"))
+        line = _dumped({name: _shortened(value, limit) for name, value in texts.items()})
     return line
+
+
+def _dumped(texts: dict[str, Value | None]) -> str:
+    """In ASCII, with DEL escaped as well: JSON does not ask for it, but a terminal acts on it."""
+    return json.dumps(texts, separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
 _encode_json = msgspec.json.Encoder().encode

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lastcall.core import accesslog
@@ -258,6 +258,7 @@ def test_quotes_tabs_and_letters_of_the_format_itself_stay() -> None:
 TEXTS = st.text(max_size=6000) | st.text(st.characters(max_codepoint=255), max_size=50)
 
 
+@example(text="\x7f", form="json")
 @given(text=TEXTS, form=st.sampled_from(["combined", "fpm", "%{HTTP_X}e %u %f", '%({x}i)s "%(U)s"', "json"]))
 def test_no_value_makes_a_line_that_is_long_or_not_printable(text: str, form: str) -> None:
     """Whatever stands in the request, half surrogate pairs too: printable ASCII, and one write to a pipe."""
