@@ -15,6 +15,7 @@ from lastcall.protocol.control import Status
 from support.processes import ROOT, WITHIN_S, Process, children, eventually, free_port, lines
 
 READY = "ready to handle connections"
+PROGRAM = (sys.executable, "-m", "lastcall")
 
 
 class Server:
@@ -28,7 +29,7 @@ class Server:
         fastcgi: str | bool = False,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        program: Sequence[str] = (sys.executable, "-m", "lastcall"),
+        program: Sequence[str] = PROGRAM,
         prefix: Sequence[str] = (),
     ) -> None:
         """`http` and `fastcgi`: True for a free port, "unix" for a socket in the folder, or an address, or False.
@@ -50,12 +51,17 @@ class Server:
         listen = ["--http", self._http] if self._http else []
         listen += ["--fastcgi", self._fastcgi] if self._fastcgi else []
         own = ["--run-dir", str(self.run_dir), "--error-log", str(self.error_log)]
-        self.process = Process(
-            [*prefix, *program, "serve", *arguments, *listen, *own],
-            folder / "output.log",
-            env=self._env,
-            cwd=cwd or folder,
-        )
+        self._arguments = [*prefix, *program, "serve", *arguments, *listen, *own]
+        self._cwd = cwd or folder
+        self.process = self._start()
+
+    def _start(self) -> Process:
+        return Process(self._arguments, self.folder / "output.log", env=self._env, cwd=self._cwd)
+
+    def start_again(self) -> None:
+        """Start it once more, as it was started, after it has ended; the caller waits for what it waits for."""
+        assert self.process.ended is not None, "it still runs"
+        self.process = self._start()
 
     def wait_ready(self) -> Server:
         """Wait until the first generation is in service."""
@@ -173,7 +179,7 @@ class Servers:
         fastcgi: str | bool = False,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        program: Sequence[str] = (sys.executable, "-m", "lastcall"),
+        program: Sequence[str] = PROGRAM,
         prefix: Sequence[str] = (),
         wait: bool = True,
     ) -> Server:

@@ -219,6 +219,17 @@ def children(pid: int) -> list[int]:
     return sorted(found)
 
 
+def sockets(pid: int) -> int:
+    """How many sockets a process holds."""
+    count = 0
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            count += str(entry.readlink()).startswith("socket:")
+        except OSError:
+            continue  # closed since
+    return count
+
+
 def lines(path: Path, pattern: str = "") -> list[str]:
     """The lines of a file in which a pattern is found; none when there is no such file."""
     if not path.exists():

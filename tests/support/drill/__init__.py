@@ -1,0 +1,20 @@
+"""Drills: a service under load, an operator who repeats one operation, and a judgement of what the clients saw.
+
+* `engine` sends the load and `load` is its handle; it is a process of its own, so that nobody's GIL bends its clock
+* `outcomes` is what can become of a request, `wire` how one is asked and answered over HTTP and FastCGI
+* `judge` says what was lost, how long nobody was served, and how sure one may be
+* `fronts`, `stage`, `operators` put a real service on a stage: nginx before it, ledgers behind it, an operator beside it
+* `apps` is what is served where it is not the gift app
+* `without` starts lastcall with one of its mechanisms switched off, to show that a drill notices
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+RESTARTS: Final = "LASTCALL_DRILL_RESTARTS"
+"""In the environment: how often an operation is repeated in one cell. Without it the drills are short, as in CI."""
+REQUESTS: Final = "LASTCALL_DRILL_REQUESTS"
+"""In the environment: requests between two operations."""
+TABLE: Final = "LASTCALL_DRILL_TABLE"
+"""In the environment: a file that every cell appends its rows to."""

@@ -1,0 +1,91 @@
+"""A load that runs in a process of its own: begin it, wait for what it has seen, end it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from support.drill.engine import Plan
+from support.drill.outcomes import Outcome, Seen
+from support.processes import ROOT, WITHIN_S, Process
+
+FLOWS_S: Final = 60.0
+"""Within which requests that flow are answered, on a slow machine too."""
+
+_numbers = itertools.count()
+
+
+class Load:
+    """A context manager: the load begins with the block and ends with it, unless `stop` was called before."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        number = next(_numbers)
+        self._path = folder / f"load-{number}.seen"
+        self._path.touch()
+        self._decoder = msgspec.json.Decoder(Seen)
+        self._seen: list[Seen] = []
+        self._read = 0
+        config = folder / f"load-{number}.json"
+        config.write_bytes(msgspec.json.encode(plan))
+        path = [str(ROOT / "tests"), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+        self._process = Process(
+            [sys.executable, "-m", "support.drill.engine", str(config), str(self._path)],
+            folder / f"load-{number}.log",
+            env={"PYTHONPATH": os.pathsep.join(filter(None, path))},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+
+    def seen(self) -> list[Seen]:
+        """What its clients have seen so far."""
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            arrived = file.read()
+        whole = arrived[: arrived.rfind(b"\n") + 1]
+        self._read += len(whole)
+        self._seen += [self._decoder.decode(line) for line in whole.splitlines()]
+        return self._seen
+
+    def answered(self) -> int:
+        """How many requests have ended, well or badly."""
+        return sum(one.outcome is not Outcome.LEFT for one in self.seen())
+
+    def lost(self) -> int:
+        """How many of them have not been answered as they should be."""
+        return sum(not one.yes for one in self.seen() if one.outcome is not Outcome.LEFT)
+
+    def more(self, requests: int, within: float = FLOWS_S) -> None:
+        """Wait until so many requests more have ended."""
+        goal = self.answered() + requests
+        self._wait_until(lambda: self.answered() >= goal, f"{requests} requests more have ended", within)
+
+    def flow(self, seconds: float) -> None:
+        """Let it flow for a while: where the time that passes is what is tested."""
+        until = time.monotonic() + seconds
+        self._wait_until(lambda: time.monotonic() >= until, "time passes", seconds + WITHIN_S)
+
+    def _wait_until(self, look: Callable[[], bool], what: str, within: float) -> None:
+        self._process.wait_until(look, what, within)
+
+    def stop(self, within: float = FLOWS_S) -> list[Seen]:
+        """Begin nothing more, wait for what is under way; all that was seen."""
+        self._process.signal(signal.SIGTERM)
+        return self.end(within)
+
+    def end(self, within: float = FLOWS_S) -> list[Seen]:
+        """Wait until it has ended by itself; all that was seen."""
+        code = self._process.wait(within)
+        assert code == 0, self._process.text()
+        return self.seen()

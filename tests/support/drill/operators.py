@@ -1,0 +1,67 @@
+"""The operator: each operation is ordered as people order it, and returns when it is over."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+from support.drill.load import Load
+from support.lastcall import Server
+from support.processes import eventually
+
+OVER_S = 60.0
+"""Within which an operation ends, on a slow machine too."""
+
+Operation = Callable[[Server, Load], None]
+"""What the operator does to a service; the load tells the time where an operation is one that nobody orders."""
+
+
+def settled(server: Server, workers: int) -> None:
+    """Wait until the old ones have gone, so that the next operation meets a whole pool."""
+    eventually(lambda: len(server.workers()) == workers, f"{workers} workers are left", OVER_S)
+
+
+def _signalled(number: signal.Signals, said: str) -> Operation:
+    def operation(server: Server, load: Load) -> None:
+        before = server.log().count(said)
+        server.signal(number)
+        server.wait_log(said, before + 1, OVER_S)
+
+    return operation
+
+
+def _commanded(*arguments: str) -> Operation:
+    def operation(server: Server, load: Load) -> None:
+        done = server.command(*arguments, within=OVER_S)
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{server.everything()}"
+
+    return operation
+
+
+TTIN, TTOU, USR2 = signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2
+
+hangup = _signalled(signal.SIGHUP, "reload finished")
+"""`kill -HUP`."""
+upgrade = _signalled(signal.SIGUSR2, "reload finished")
+"""`kill -USR2`."""
+reload = _commanded("reload", "--wait")
+restart = _commanded("restart", "--wait")
+
+
+def scale(server: Server, load: Load) -> None:
+    """`kill -TTIN`, and when the new worker has served, `kill -TTOU`."""
+    workers = len(server.workers())
+    server.signal(signal.SIGTTIN)
+    settled(server, workers + 1)
+    load.more(20)
+    server.signal(signal.SIGTTOU)
+    settled(server, workers)
+
+
+def recycle(server: Server, load: Load) -> None:
+    """Nobody orders it: `--max-requests` does. Waits until as many workers have been replaced as there are."""
+    before = len(server.log_lines("exited with code 0"))
+    workers = len(server.workers())
+    eventually(
+        lambda: len(server.log_lines("exited with code 0")) >= before + workers, "workers have been replaced", OVER_S
+    )

@@ -1,0 +1,53 @@
+"""What can become of one request, as its client saw it."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class Outcome(enum.StrEnum):
+    """How it ended. All but the first are losses; the last is none, for it was no request."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    """No connection came about: nobody listens there."""
+    CONNECT_TIMED_OUT = "connect timed out"
+    RESET = "reset before the head"
+    CLOSED = "closed before the head"
+    CUT = "cut inside the answer"
+    TIMED_OUT = "timed out"
+    LEFT = "closed while idle"
+    """A kept connection that the server closed between two requests: allowed, but a client can tell."""
+
+
+class Seen(msgspec.Struct, frozen=True, array_like=True):
+    """What one client saw of one request. Times are of the monotonic clock, which all processes share."""
+
+    id: str
+    front: str
+    outcome: Outcome
+    status: int
+    """Of an answer; 0 without one."""
+    began: float
+    took: float
+    kept: bool
+    """The connection had carried a request before."""
+    closing: bool = False
+    """The answer came, and said that the connection would end, which the client had not asked for."""
+    detail: str = ""
+
+    @property
+    def ended(self) -> float:
+        return self.began + self.took
+
+    @property
+    def yes(self) -> bool:
+        """Answered as it should be."""
+        return self.outcome is Outcome.ANSWERED and self.status == 200
+
+    @property
+    def what(self) -> str:
+        """The outcome in a word or two; a status that is an error by its number."""
+        return str(self.status) if self.outcome is Outcome.ANSWERED else str(self.outcome)
