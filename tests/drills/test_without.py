@@ -14,9 +14,9 @@ KEPT = tuple(front for front in (*DIRECT, *NGINX) if front.keep)
 TCP = tuple(front for front in DIRECT if not front.unix)
 
 
-def until_lost(scene: Stage, losses: int, *, each: int = 1, pace: float = 0.05) -> Verdict:
+def until_lost(scene: Stage, losses: int, *, each: int = 1, pace: float = 0.05, target: str = "/") -> Verdict:
     """Reload until so many requests have been lost."""
-    with scene.load(each, pace, timeout=3.0) as load:
+    with scene.load(each, pace, target, timeout=3.0) as load:
         return rehearse(scene, load, operators.hangup, TRIES, 80, "without", lost=losses)
 
 
@@ -33,6 +33,12 @@ def test_without_the_kill_gate_orders_are_half_done(stage: Stages) -> None:
     verdict = until_lost(stage(without="kill-gate"), 8)
     assert verdict.errors, str(verdict)
     assert verdict.findings.half_done, str(verdict)
+
+
+def test_without_silence_system_calls_are_interrupted(stage: Stages) -> None:
+    """A worker that is signalled, handler or not, is woken from a call that nobody repeats."""
+    scene = stage(without="silence", fronts=DIRECT, gift=False)
+    assert until_lost(scene, 1, pace=0.01, target="/usleep/0.05").errors["500"]
 
 
 def test_without_the_shared_listener_the_queue_is_lost(stage: Stages) -> None:

@@ -20,6 +20,7 @@ from lastcall.gateway import loading, wsgi
 from lastcall.protocol.link import Word
 from lastcall.runtime import master, serve, sockets
 from lastcall.runtime.sockets import Listener
+from lastcall.runtime.surroundings import Link, Resources
 from lastcall.runtime.worker import boot, worker
 from lastcall.runtime.worker.connection import Connection
 
@@ -43,17 +44,22 @@ def hand_over() -> None:
     _replace(worker.Worker, "_depart", depart)
 
 
-def kill_gate() -> None:
-    """A worker is told to drain by SIGTERM, and has no handler for it: as php-fpm's are after 13 microseconds."""
+def silence() -> None:
+    """A worker is told to drain by SIGTERM, for which it has a handler: as gunicorn's are."""
     tell = master.Master._tell
 
-    def signalled(self: master.Master, link: master.Link, word: Word, fds: tuple[int, ...] = ()) -> None:
+    def signalled(self: master.Master, link: Link, word: Word, fds: tuple[int, ...] = ()) -> None:
         if word is Word.DRAIN and link.pid:
             os.kill(link.pid, signal.SIGTERM)
         else:
             tell(self, link, word, fds)
 
     _replace(master.Master, "_tell", signalled)
+
+
+def kill_gate() -> None:
+    """And it has none: as php-fpm's, which are cut after 13 microseconds."""
+    silence()
     _replace(boot, "_take_signals", lambda _worker: None)
 
 
@@ -61,7 +67,7 @@ def shared_listener() -> None:
     """Each generation opens TCP listeners of its own (SO_REUSEPORT), and the old ones are closed with theirs."""
     known = serve._known
 
-    def known_unix(before: master.Resources | None, address: Address, *, fastcgi: bool) -> Listener | None:
+    def known_unix(before: Resources | None, address: Address, *, fastcgi: bool) -> Listener | None:
         return known(before, address, fastcgi=fastcgi) if address.family == "unix" else None
 
     def own(address: Address) -> socket.socket:
@@ -94,6 +100,7 @@ def readiness() -> None:
 
 MECHANISMS: dict[str, Callable[[], None]] = {
     "hand-over": hand_over,
+    "silence": silence,
     "kill-gate": kill_gate,
     "shared-listener": shared_listener,
     "readiness": readiness,
