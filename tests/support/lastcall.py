@@ -31,6 +31,7 @@ class Server:
         cwd: Path | None = None,
         program: Sequence[str] = PROGRAM,
         prefix: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
     ) -> None:
         """`http` and `fastcgi`: True for a free port, "unix" for a socket in the folder, or an address, or False.
 
@@ -53,10 +54,13 @@ class Server:
         own = ["--run-dir", str(self.run_dir), "--error-log", str(self.error_log)]
         self._arguments = [*prefix, *program, "serve", *arguments, *listen, *own]
         self._cwd = cwd or folder
+        self._pass_fds = pass_fds
         self.process = self._start()
 
     def _start(self) -> Process:
-        return Process(self._arguments, self.folder / "output.log", env=self._env, cwd=self._cwd)
+        return Process(
+            self._arguments, self.folder / "output.log", env=self._env, cwd=self._cwd, pass_fds=self._pass_fds
+        )
 
     def start_again(self) -> None:
         """Start it once more, as it was started, after it has ended; the caller waits for what it waits for."""
@@ -181,11 +185,15 @@ class Servers:
         cwd: Path | None = None,
         program: Sequence[str] = PROGRAM,
         prefix: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
         wait: bool = True,
     ) -> Server:
         """`lastcall serve ARGUMENTS`, in service unless `wait` is False."""
         where = self._folder / f"lastcall-{len(self._servers)}"
-        server = Server(where, *arguments, http=http, fastcgi=fastcgi, env=env, cwd=cwd, program=program, prefix=prefix)
+        server = Server(
+            where, *arguments, http=http, fastcgi=fastcgi, env=env, cwd=cwd, program=program, prefix=prefix,
+            pass_fds=pass_fds,
+        )  # fmt: skip
         self._servers.append(server)
         return server.wait_ready() if wait else server
 

@@ -102,6 +102,7 @@ class Process:
         *,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.name = Path(arguments[0]).name
         self.output = log
@@ -115,6 +116,7 @@ class Process:
                 stderr=output,
                 env=environment,
                 cwd=cwd,
+                pass_fds=pass_fds,
                 start_new_session=True,
             )
 

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 
 from support.drill.load import Load
-from support.lastcall import Server
+from support.lastcall import READY, Server
 from support.processes import eventually
 
 OVER_S = 60.0
@@ -65,3 +65,12 @@ def recycle(server: Server, load: Load) -> None:
     eventually(
         lambda: len(server.log_lines("exited with code 0")) >= before + workers, "workers have been replaced", OVER_S
     )
+
+
+def stop_and_start(server: Server, load: Load) -> None:
+    """`kill -TERM`, and as soon as it has ended the same command line again, as an init script does it."""
+    ready = server.log().count(READY)
+    server.signal(signal.SIGTERM)
+    assert server.wait(OVER_S) == 0, server.everything()
+    server.start_again()
+    server.wait_log(READY, ready + 1, OVER_S)

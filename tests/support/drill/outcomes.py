@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import msgspec
 
@@ -20,6 +21,10 @@ class Outcome(enum.StrEnum):
     TIMED_OUT = "timed out"
     LEFT = "closed while idle"
     """A kept connection that the server closed between two requests: allowed, but a client can tell."""
+
+
+UNSENT: Final = frozenset({Outcome.REFUSED, Outcome.CONNECT_TIMED_OUT})
+"""No connection came about, and so the request was never sent: the client knows that nothing was done."""
 
 
 class Seen(msgspec.Struct, frozen=True, array_like=True):

@@ -43,6 +43,9 @@ class Stage:
         workers: int = 4,
         without: str = "",
         boot: str = "",
+        addresses: Addresses | None = None,
+        program: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.folder = folder
         self.workers = workers
@@ -51,18 +54,15 @@ class Stage:
         self.boot.write_text(boot)
         self._store = f"sqlite:{folder}/orders.db"
         self._platform = platforms.process("--latency", latency, "--jitter", "5ms", "--no-idempotent") if gift else ""
-        addresses = Addresses(
-            f"127.0.0.1:{free_port()}",
-            f"unix:{folder}/http.sock",
-            f"127.0.0.1:{free_port()}",
-            f"unix:{folder}/fcgi.sock",
-        )
+        if addresses is None:
+            tcp = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+            addresses = Addresses(tcp[0], f"unix:{folder}/http.sock", tcp[1], f"unix:{folder}/fcgi.sock")
         self.addresses = addresses
         self.server = serve(
             GIFT if gift else LIGHT, "--app-dir", str(EXAMPLES if gift else ROOT / "tests"),
             "--workers", str(workers), "--http", addresses.http_unix, "--fastcgi", addresses.fastcgi_unix, *arguments,
             http=addresses.http_tcp, fastcgi=addresses.fastcgi_tcp, env=self._env(),
-            program=program(without),
+            program=program or lastcall(without), pass_fds=pass_fds,
         )  # fmt: skip
         self.ways = Ways(fronts, addresses, nginx)
 
@@ -95,7 +95,7 @@ class Stage:
             return Ledgers(ledger(self._platform), tuple(orders.ids()))
 
 
-def program(without: str) -> Sequence[str]:
+def lastcall(without: str) -> Sequence[str]:
     """How lastcall is started: as it is, or without one of its mechanisms."""
     return (sys.executable, "-m", "support.drill.without", without) if without else (sys.executable, "-m", "lastcall")
 

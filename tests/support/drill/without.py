@@ -98,12 +98,18 @@ def readiness() -> None:
     _replace(loading, "load", later)
 
 
+def last_look() -> None:
+    """A stopping worker does not look into the kernel's queue once more."""
+    _replace(worker.Worker, "_empty_the_queue", lambda _self, _now: None)
+
+
 MECHANISMS: dict[str, Callable[[], None]] = {
     "hand-over": hand_over,
     "silence": silence,
     "kill-gate": kill_gate,
     "shared-listener": shared_listener,
     "readiness": readiness,
+    "last-look": last_look,
 }
 
 
