@@ -212,7 +212,7 @@ def test_the_largest_request_that_is_kept_does_not_keep_the_client_from_sending(
     """PEEK_MAX bytes fit into a TCP connection that nobody reads, however small the segments are."""
     for size in range(1, PEEK_MAX + 1):
         client.send(b"x")
-        if size % 64 == 0:
+        if size % 256 == 0:
             eventually(lambda size=size: len(unread(server)) == size, "it has come through")  # type: ignore[misc]
 
 
