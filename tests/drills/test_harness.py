@@ -13,7 +13,7 @@ import pytest
 from support import fcgi
 from support.drill.engine import Client, Plan
 from support.drill.fronts import Front
-from support.drill.judge import Ledgers, Mark, Row, Verdict, bound, cells, gap, percentile, sentence, table
+from support.drill.judge import Ledgers, Mark, Row, Verdict, bound, by_front, cells, gap, percentile, sentence, table
 from support.drill.load import Load
 from support.drill.outcomes import Outcome, Seen
 from support.drill.wire import Answer, FastCgiAnswer, HttpAnswer
@@ -190,8 +190,7 @@ def test_the_rule_of_three() -> None:
     assert bound(0, 5334) == pytest.approx(3 / 5334)
     assert bound(4, 1000) == pytest.approx(0.00921, rel=0.02)  # the exact bound of a Poisson rate is 9.15
     assert bound(0, 0) == 1.0
-    row = Row("HUP", "HTTP", 20, 5334, {}, 0, 0, 1, 1, 1, 1)
-    assert sentence(row) == "0 of 5334 lost: below 0.056 % at 95 %"
+    assert sentence(0, 5334) == "0 of 5334 lost: below 0.056 % at 95 %"
 
 
 def test_a_verdict_tells_fronts_and_kinds_of_loss_apart() -> None:
@@ -231,6 +230,22 @@ def test_the_table_is_markdown() -> None:
     assert len({len(line) for line in lines}) == 1
     assert "2 502" in cells(Row("HUP", "HTTP", 20, 5334, {"502": 2}, 0, 0, 1, 1, 1, 1))
     assert set(lines[1]) == {"|", "-"}
+
+
+def test_a_front_is_judged_by_all_that_came_through_it() -> None:
+    """Under whatever operation."""
+    rows = [
+        Row("HUP", "HTTP", 20, 900, {"502": 2}, 1, 0, 1, 1, 1, 1, 2),
+        Row("USR2", "HTTP", 20, 100, {}, 0, 0, 1, 1, 1, 1),
+    ]
+    assert [cell.strip() for cell in by_front(rows).splitlines()[2].split("|")][1:-2] == [
+        "HTTP",
+        "1000",
+        "2",
+        "1",
+        "0",
+        "2",
+    ]
 
 
 def test_fronts_have_names_that_tell_them_apart() -> None:

@@ -38,13 +38,13 @@ def test_new_requests_do_not_wait_for_old_ones(stage: Stages, rehearsal: Rehears
         slow.stop()
     verdict.assert_flawless()
     scene.judge("the slow ones", slow, verdict.marks).assert_flawless()
-    slowest = max(one.took for one in verdict.requests)
-    assert slowest < 1.0, f"somebody waited for {slowest:.2f} s\n{verdict}"
+    slowest = percentile(verdict.requests, 1.0 if rehearsal.long else 0.95)
+    assert slowest < 0.75, f"somebody waited for {slowest:.2f} s\n{verdict}"
 
 
 def test_an_app_that_imports_slowly_stops_nothing(stage: Stages, rehearsal: Rehearsal, judged: Judged) -> None:
     """The old code serves until the new one is ready: no stall."""
-    seconds = 4.0 if rehearsal.long else 1.5
+    seconds = 4.0 if rehearsal.long else 2.0
     scene = stage(fronts=DIRECT, gift=False, workers=2)
     scene.boot.write_text(f"sleep {seconds}")
     with scene.load(pace=0.05) as load:
@@ -52,7 +52,7 @@ def test_an_app_that_imports_slowly_stops_nothing(stage: Stages, rehearsal: Rehe
     verdict.assert_flawless()
     (mark,) = verdict.marks
     assert mark.took > seconds
-    assert verdict.gap < seconds / 3, str(verdict)
+    assert verdict.gap < seconds / 2, str(verdict)
 
 
 @pytest.mark.parametrize("boot", ["raise", "hang", "exit"])
@@ -103,10 +103,13 @@ def test_a_reload_and_a_stop_at_once_finish_what_has_begun(stage: Stages, order:
     """Whichever comes first: requests in flight are answered, and the server ends with 0."""
     scene = stage(fronts=DIRECT, gift=False, workers=len(DIRECT))
     scene.boot.write_text("sleep 0.3")
-    with scene.load(target="/slow/1", pace=0.001, requests=1) as load:
+    end = scene.folder / "end"
+    with scene.load(target=f"/wait{end}", pace=0.001, requests=1) as load:
         eventually(lambda: _in_flight(scene) == len(DIRECT), "all requests are inside")
         for number in order:
             scene.server.signal(number)
+            scene.server.wait_log(f"{number.name} from")
+        end.touch()
         assert scene.server.wait() == 0, scene.server.everything()
         load.end()
         verdict = scene.judge("reload and stop", load, [])

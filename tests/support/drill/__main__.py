@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from support.drill import REQUESTS, RESTARTS, TABLE
-from support.drill.judge import Row, pivot, sentence, table
+from support.drill.judge import Row, by_front, sentence, table
 from support.processes import ROOT
 
 WHOLE: Final = "all together"
@@ -23,12 +23,11 @@ CELL_S: Final = 900
 
 
 def report(rows: Sequence[Row]) -> str:
-    """One line for each operation, then each front under each operation, then a sentence."""
+    """One line for each operation, one for each front, and a sentence."""
     whole = [row for row in rows if row.front == WHOLE]
     each = [row for row in rows if row.front != WHOLE]
     lost, requests = sum(row.lost for row in whole), sum(row.requests for row in whole)
-    all_of_it = Row("", WHOLE, 0, requests, {"lost": lost} if lost else {}, 0, 0, 0, 0, 0, 0)
-    return "\n\n".join([table(whole), "Lost or half-done, of how many requests:", pivot(each), sentence(all_of_it)])
+    return "\n\n".join([table(whole), "Under all operations together:", by_front(each), sentence(lost, requests)])
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
     /           at once: the worker's pid
     /slow/1.5   after so many seconds
+    /wait/F     when the file F exists
     /flock/F    alone with the file F, or 500: takes flock(2), works, lets go
     /usleep/S   usleep(3), or 500 when it ends early
     /poll/S     poll(2) on nothing, or 500 when it is interrupted
@@ -55,6 +56,12 @@ def slow(seconds: str) -> str:
     return ""
 
 
+def wait(path: str) -> str:
+    while not Path(f"/{path}").exists():
+        time.sleep(0.005)
+    return ""
+
+
 def alone(path: str) -> str:
     """The critical section: whoever is in it without the lock meets somebody else's mark."""
     fd = os.open(f"/{path}", os.O_RDWR | os.O_CREAT, 0o600)
@@ -80,6 +87,8 @@ def poll(seconds: str) -> str:
     return "" if code == 0 else f"poll: {errno.errorcode[ctypes.get_errno()]}"
 
 
-WORK: dict[str, Callable[[str], str]] = {"slow": slow, "flock": alone, "usleep": usleep, "poll": poll}
+WORK: dict[str, Callable[[str], str]] = {
+    "slow": slow, "wait": wait, "flock": alone, "usleep": usleep, "poll": poll,
+}  # fmt: skip
 
 boot()

@@ -218,16 +218,21 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(text)
 
 
-def pivot(rows: Sequence[Row]) -> str:
-    """Fronts down, operations across: how many were lost of how many."""
-    operations = list(dict.fromkeys(row.operation for row in rows))
-    found = {(row.front, row.operation): f"{row.lost + row.half_done} / {row.requests}" for row in rows}
-    fronts = sorted({row.front for row in rows})
-    return markdown(
-        [("front", *operations), *((front, *(found.get((front, each), "") for each in operations)) for front in fronts)]
-    )
+def by_front(rows: Sequence[Row]) -> str:
+    """What each front has lost under all operations together."""
+    lines: list[Sequence[str]] = [("front", "requests", "lost", "half-done", "closed", "nginx", "below")]
+    for front in sorted({row.front for row in rows}):
+        mine = [row for row in rows if row.front == front]
+        lost, requests = sum(row.lost for row in mine), sum(row.requests for row in mine)
+        sums = (
+            requests,
+            lost,
+            *(sum(each) for each in zip(*((r.half_done, r.left, r.logged) for r in mine), strict=True)),
+        )
+        lines.append((front, *map(str, sums), f"{bound(lost, requests):.3%}"))
+    return markdown(lines)
 
 
-def sentence(row: Row) -> str:
+def sentence(lost: int, requests: int) -> str:
     """`0 of 5334 lost: below 0.056 % at 95 %`."""
-    return f"{row.lost} of {row.requests} lost: below {row.bound * 100:.2g} % at 95 %"
+    return f"{lost} of {requests} lost: below {bound(lost, requests) * 100:.2g} % at 95 %"
