@@ -126,6 +126,8 @@ class World:
     """By the last reload."""
     finished: int = 0
     """Generations that reached full strength."""
+    recalled: int = 0
+    """How often a worker that rested was called back."""
     exits: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -214,6 +216,8 @@ class World:
             before = self.master
             self.master, actions = self.machine.step(before, events, self.now)
             self.record(events, actions)
+            rested = {worker.serial for worker in before.workers if worker.stage is lc.Stage.RESTING}
+            self.recalled += sum(w.serial in rested and w.stage is lc.Stage.READY for w in self.master.workers)
             due = self.machine.next_deadline(self.master)
             rules.check(rules.Step(before, events, self.master, actions, self.now, due))
             events = [event for action in actions for event in self.perform(action)]

@@ -49,9 +49,10 @@ def test_the_same_seed_is_the_same_life() -> None:
 
 
 def test_the_lives_are_eventful() -> None:
-    """A simulation in which nothing happens finds nothing: reloads succeed and fail, masters give up, time passes."""
+    """A simulation in which nothing happens finds nothing: reloads succeed, fail and are taken back."""
     lives = [simulate(seed) for seed in range(BASE, BASE + 100)]
     assert sum(life.finished > 1 for life in lives) > 20
     assert sum(bool(life.failed) for life in lives) > 10
     assert 3 < sum(life.exits == [70] for life in lives) < 30
-    assert sum(life.steps for life in lives) > 4_000
+    assert sum(life.recalled for life in lives) > 5
+    assert sum(life.steps for life in lives) > 3_000
