@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from lastcall.core.address import Address
 from lastcall.gateway import loading, wsgi
 from lastcall.protocol.link import Word
-from lastcall.runtime import master, serve, sockets
+from lastcall.runtime import closing, master, serve, sockets
 from lastcall.runtime.sockets import Listener
 from lastcall.runtime.surroundings import Link, Resources
 from lastcall.runtime.worker import boot, worker
@@ -49,7 +49,7 @@ def silence() -> None:
     tell = master.Master._tell
 
     def signalled(self: master.Master, link: Link, word: Word, fds: tuple[int, ...] = ()) -> None:
-        if word is Word.DRAIN and link.pid:
+        if word in (Word.DRAIN, Word.REST) and link.pid:
             os.kill(link.pid, signal.SIGTERM)
         else:
             tell(self, link, word, fds)
@@ -99,8 +99,14 @@ def readiness() -> None:
 
 
 def last_look() -> None:
-    """A stopping worker does not look into the kernel's queue once more."""
-    _replace(worker.Worker, "_empty_the_queue", lambda _self, _now: None)
+    """A stopping pool closes its listeners at once, whoever stands in their queues."""
+
+    def shut(self: closing.Closing, _now: float) -> None:
+        for listener in self._open:
+            listener.sock.shutdown(socket.SHUT_RDWR)
+        self._open.clear()
+
+    _replace(closing.Closing, "look", shut)
 
 
 MECHANISMS: dict[str, Callable[[], None]] = {
