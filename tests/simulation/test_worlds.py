@@ -81,7 +81,7 @@ WORLDS = {
     "a reload overtakes another": Small(POLICY, Budget(reload=2, unloadable=1, death=1)),
     "a reload overtakes one on trial": Small(TRIAL, Budget(reload=2, unloadable=1, death=1), pairs=False),
     "a stop during a trial": Small(TRIAL, Budget(reload=1, stop=2, spent=1)),
-    "scaling during a trial": Small(TRIAL, Budget(reload=1, up=1, down=1, death=1), pairs=False),
+    "scaling during a trial": Small(TRIAL, Budget(reload=1, up=1), pairs=False),
     "a lame duck": Small(replace(POLICY, lame_duck=3), Budget(stop=3, death=1, spent=1)),
     "a lame duck in a reload": Small(replace(TRIAL, lame_duck=3), Budget(reload=1, stop=2, unloadable=1), pairs=False),
     "a reload and two stops": Small(POLICY, Budget(reload=1, stop=2, no_fork=1)),
