@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Self
@@ -18,6 +20,24 @@ from support.processes import eventually
 BUSY = ("busy:app", "--app-dir", str(Path(__file__).parent), "--log-level", "debug")
 WORKERS = 3
 RECYCLINGS = 8
+
+
+SHOP = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "0")])
+    return []
+"""
+ONE_ONLY = """
+import pathlib, threading
+
+try:
+    pathlib.Path(__file__).with_suffix(".once").touch(exist_ok=False)
+except FileExistsError:
+    while not pathlib.Path(__file__).with_suffix(".go").exists():
+        threading.Event().wait(0.01)
+    raise RuntimeError("the second")
+"""
+"""The first worker serves, the second fails once it is let."""
 
 
 class Load:
@@ -117,6 +137,22 @@ def test_an_idle_worker_reaches_its_age(serve: Servers) -> None:
     first = set(server.workers())
     eventually(lambda: first.isdisjoint(server.workers()), "the first workers are gone")
     check_order(server.log_lines("child"))
+
+
+def test_a_reload_that_fails_makes_nobody_younger(serve: Servers, folder: Path) -> None:
+    """The old worker has rested while the new ones were on trial: its age counts from when it was ready first."""
+    (folder / "shop.py").write_text(SHOP)
+    server = serve("shop:app", "--app-dir", str(folder), "--workers", "2", "--trial", "1h", "--max-age", "4s")
+    first = set(server.workers())
+    begun = time.monotonic()
+    (folder / "shop.py").write_text(ONE_ONLY + SHOP)
+    server.signal(signal.SIGHUP)
+    eventually(lambda: "resting" in [worker.stage for worker in server.status().workers], "an old worker rests")
+    eventually(lambda: time.monotonic() > begun + 3, "most of its time is over")
+    (folder / "shop.go").touch()
+    server.wait_log("reload failed")
+    eventually(lambda: len(server.log_lines("due for recycling")) >= 2, "both are due", within=3)
+    assert set(re.findall(r"child (\d+) is due", server.log())) == {str(pid) for pid in first}
 
 
 def test_a_worker_that_is_idle_after_a_leak_is_recycled(serve: Servers) -> None:

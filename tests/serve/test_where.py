@@ -104,6 +104,19 @@ def test_status_shows_the_line_of_code(serve: Servers, folder: Path, threads: st
             end.touch()
 
 
+def test_status_shows_the_line_of_a_request_whose_worker_rests(serve: Servers, folder: Path) -> None:
+    """It was replaced, and its successor is on trial."""
+    server = serve(*BUSY, "--workers", "1", "--trial", "1h")
+    end = folder / "end.flag"
+    with asking(server, f"/wait{end}", end):
+        server.signal(signal.SIGHUP)
+        resting = eventually(
+            lambda: [worker for worker in server.status().workers if worker.stage == "resting"], "the old worker rests"
+        )
+        assert [request.where.endswith(" in wait_for") for request in resting[0].in_flight] == [True]
+        end.touch()
+
+
 def test_status_does_not_wait_for_a_worker_that_is_stuck(serve: Servers, folder: Path) -> None:
     """Others are shown as ever, several clients at once are answered, one that hangs up harms nobody; requests go on."""
     server = serve(*BUSY, "--workers", "2")

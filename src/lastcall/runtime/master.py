@@ -149,7 +149,8 @@ class Master:
                 link = self._links[worker.serial]
                 link.serving = True
                 self._tell(link, Word.SERVE)
-                self._ages.serves(link.serial, self._port.now(), link.max_age)
+                assert worker.ready_at is not None
+                self._ages.serves(link.serial, worker.ready_at, link.max_age)
                 if self._claim is not None:
                     self._claim.serving(self._numbers())
         self._account.plan(self._port.now(), draining=any(w.stage is lc.Stage.DRAINING for w in state.workers))
@@ -542,7 +543,7 @@ class Master:
 
     def _busy(self) -> list[int]:
         """The workers that have something to say about what they are doing."""
-        stages = (lc.Stage.READY, lc.Stage.DRAINING)
+        stages = (lc.Stage.READY, lc.Stage.RESTING, lc.Stage.DRAINING)
         return [
             worker.serial
             for worker in self._state.workers

@@ -22,10 +22,10 @@ class Ages:
     def __init__(self) -> None:
         self._ages: dict[int, _Age] = {}
 
-    def serves(self, serial: int, now: float, limit: float) -> None:
-        """From now on the worker serves, and may do so for this long; 0: for ever."""
+    def serves(self, serial: int, since: float, limit: float) -> None:
+        """The worker has served since then, and may do so for this long; 0: for ever. May be said again after a rest."""
         if limit:
-            self._ages[serial] = _Age(now + limit, f"has served for {format_duration(round(limit, 3))}")
+            self._ages[serial] = _Age(since + limit, f"has served for {format_duration(round(limit, 3))}")
 
     def forget(self, serial: int) -> None:
         self._ages.pop(serial, None)
