@@ -84,6 +84,22 @@ def test_a_drain_says_that_a_worker_does_not_answer(serve: Servers, folder: Path
     assert line.endswith(f" sec, {NO_ANSWER}")
 
 
+def test_the_cut_list_says_that_a_worker_did_not_answer(serve: Servers, folder: Path) -> None:
+    """C code has kept the GIL until the worker was killed: no trace, and still a reason."""
+    server = serve(*BUSY, "--workers", "1", "--drain-timeout", "100ms")
+    fifo = folder / "stuck.fifo"
+    os.mkfifo(fifo)
+    with http.Connection(server.http_address) as connection:
+        connection.send(http.head("GET", f"/stuck{fifo}"))
+        eventually(fifo.with_suffix(".begun").exists, "the request has begun")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        with pytest.raises(http.Closed):
+            connection.response()
+    record = json.loads(server.command("cuts", "--json").stdout)
+    assert (record["kind"], record["where"]) == ("drain_timeout", NO_ANSWER)
+
+
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_status_shows_the_line_of_code(serve: Servers, folder: Path, threads: str) -> None:
     """For people and for programs; what else the worker has to finish stands beside it."""

@@ -642,6 +642,8 @@ class Master:
                 if serial in self._links:
                     self._tell(self._links[serial], Word[word.name])
                     self._links[serial].serving &= word is not lc.Word.REST
+                    if word is lc.Word.TRACE:
+                        self._desk.expect(serial, self._port.now())
             case lc.Kill(_, pid):
                 self._port.kill(pid, signal.SIGKILL)
             case lc.Write(note):

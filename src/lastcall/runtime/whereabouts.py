@@ -55,8 +55,12 @@ class Desk:
     def ask(self, serials: Iterable[int], now: float) -> None:
         for serial in serials:
             if serial not in self._asked:
-                self._asked[serial] = now
+                self.expect(serial, now)
                 self._ask(serial)
+
+    def expect(self, serial: int, now: float) -> None:
+        """The worker was told something that it answers by saying where it is, too."""
+        self._asked.setdefault(serial, now)
 
     def hear(self, serial: int, text: str, now: float) -> None:
         """A worker has answered, or has said it unasked. Raises ValueError for a text that is no answer."""
@@ -94,15 +98,18 @@ class Desk:
 
     def line(self, serial: int, lane: Lane, now: float) -> str:
         """Where this request was when its worker was last asked; says so when the worker does not answer."""
-        asked = self._asked.get(serial)
-        if asked is not None and asked + ANSWER_WITHIN <= now:
-            return NO_ANSWER
-        return self._known(serial, lane)
+        return NO_ANSWER if self._is_stuck(serial, now) else self._known(serial, lane)
 
     def last_line(self, serial: int, lane: Lane, now: float) -> str:
         """Where this request was a moment ago, for whoever has to say it after its worker's end."""
         answer = self._answers.get(serial)
-        return self._known(serial, lane) if answer is not None and now - answer.at <= FRESH else ""
+        if answer is None or now - answer.at > FRESH:
+            return NO_ANSWER if self._is_stuck(serial, now) else ""
+        return self._known(serial, lane)
+
+    def _is_stuck(self, serial: int, now: float) -> bool:
+        asked = self._asked.get(serial)
+        return asked is not None and asked + ANSWER_WITHIN <= now
 
     def _known(self, serial: int, lane: Lane) -> str:
         answer = self._answers.get(serial)

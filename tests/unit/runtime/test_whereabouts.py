@@ -74,6 +74,19 @@ def test_an_answer_counts_for_its_own_request_only() -> None:
     assert here.last_line(7, LANE, 10.1 + FRESH) == ""
 
 
+def test_who_does_not_say_where_it_is_before_it_is_cut_is_listed_so() -> None:
+    """An answer from a moment before counts more."""
+    here, asked = desk()
+    here.expect(7, 10.0)
+    here.expect(7, 10.9)
+    assert here.last_line(7, LANE, 10.1) == ""
+    assert here.last_line(7, LANE, 11.0) == NO_ANSWER
+    here.hear(7, ANSWER, 11.0)
+    here.expect(7, 11.0)
+    assert here.last_line(7, LANE, 12.0) == "app.py:12 in send"
+    assert asked == []
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"requests": [[1, 2, 3]]}', '{"arriving": "x"}'])
 def test_an_answer_that_is_none_is_refused(text: str) -> None:
     """A worker that speaks nonsense cannot harm the master."""
