@@ -68,10 +68,27 @@ def accepting(address: str) -> bool:
     return True
 
 
+_RANGES = 220
+
+
+def _range_of_our_own() -> tuple[range, socket.socket]:
+    """A hundred ports that no other test process of this machine has, and what holds them for us until we end."""
+    for number in range(os.getpid(), os.getpid() + _RANGES):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0lastcall-tests-ports-{number % _RANGES}")
+        except OSError:
+            claim.close()
+            continue
+        first = 10_000 + number % _RANGES * 100
+        return range(first, first + 100), claim
+    raise AssertionError("all ports belong to other test processes")
+
+
 def _ports() -> Iterator[int]:
     """Below the kernel's range for outgoing connections, and a range of its own for each test process."""
-    first = 10_000 + os.getpid() % 220 * 100
-    for port in itertools.cycle(range(first, first + 100)):
+    ours, _claim = _range_of_our_own()
+    for port in itertools.cycle(ours):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
