@@ -79,6 +79,15 @@ class Listener(msgspec.Struct, frozen=True):
     """Where it came from in the first place; empty: it was our own."""
 
 
+class Former(msgspec.Struct, frozen=True):
+    """A listener that is closed, whose connections live on."""
+
+    papers: Papers
+    name: str
+    port: str
+    family: int
+
+
 class Client(msgspec.Struct, frozen=True):
     """A client of the control socket that waits for an answer."""
 
@@ -131,6 +140,7 @@ class Estate(msgspec.Struct, frozen=True):
     listeners: list[Listener]
     notify: dict[str, str]
     """The service manager's environment variables, which were taken out of the environment."""
+    former: list[Former] = []
     spoken_for: bool = False
     kept_before: bool = False
     delivered: bool = False

@@ -20,6 +20,7 @@ _STOPPING_AT: Final = 8
 _LEAVING_AT: Final = 9
 _CLOSED_AT: Final = 10
 _PARKING_AT: Final = 11
+_FROZEN_AT: Final = 12
 LAYOUT: Final = "lastcal1"
 """What the file begins with. Another layout has another name, and is not read."""
 _MAGIC: Final = LAYOUT.encode()
@@ -81,6 +82,15 @@ class Board:
     @parking.setter
     def parking(self, value: bool) -> None:
         self._memory[_PARKING_AT] = int(value)
+
+    @property
+    def frozen(self) -> bool:
+        """A listener has been closed to new clients: what is accepted may have to be thawed (`runtime/closing.py`)."""
+        return self._memory[_FROZEN_AT] == 1
+
+    @frozen.setter
+    def frozen(self, value: bool) -> None:
+        self._memory[_FROZEN_AT] = int(value)
 
     def read(self, number: int) -> layout.Slot:
         at = _FIRST + number * layout.SLOT_BYTES

@@ -32,6 +32,7 @@ from lastcall.runtime.cutlist import Death, records
 from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader, relay
 from lastcall.runtime.port import Signalled
 from lastcall.runtime.recycling import Ages
+from lastcall.runtime.sockets import Listener
 from lastcall.runtime.surroundings import Link, ReloadRefused, Resources, Surroundings
 from lastcall.runtime.upgrade import machine, plain, policy
 from lastcall.runtime.worker.boot import Birth, become_worker
@@ -69,6 +70,7 @@ class Master:
         """At its end the listeners and the inbox are not to be closed: somebody else has them."""
         self._closing: Closing | None = None
         self._close_at: float | None = None
+        self._removals = around.removals
         self._started = time.time()
         self._born = self._port.now()
         self._requests = 0
@@ -588,10 +590,21 @@ class Master:
             return
         around.unstore()
         self._take_over()
-        around.board.stopping = True  # before the listeners freeze: whoever accepts from them has to know
+        around.board.frozen = around.board.stopping = (
+            True  # before the listeners freeze: whoever accepts from them has to know
+        )
         now = self._port.now()
         self._closing = Closing((each for each in around.listeners() if not each.lent), around.inbox, now)
         self._close_at = now
+
+    def _remove_listeners(self, resources: Resources) -> None:
+        """A generation serves for good: listeners that it does not have are closed, and lose nobody."""
+        around, now = self._around, self._port.now()
+        gone = [each for each in around.listeners() if each not in resources.listeners and not each.lent]
+        if gone:
+            around.board.frozen = True
+            self._removals.begin(gone, around.inbox, now)
+            self._close_at = now
 
     def _take_over(self) -> None:
         """All that a holder had is ours now."""
@@ -612,10 +625,15 @@ class Master:
 
     def _close_up(self, now: float) -> None:
         """Empty the queues into the inbox; when no more will come, tell the workers, who then end one by one."""
-        if self._closing is None or self._close_at is None or self._close_at > now:
+        if self._close_at is None or self._close_at > now:
+            return
+        if self._removals.look(now):
+            self._around.release([self._resources, *self._generations.values()])
+        self._close_at = self._removals.due(now)
+        if self._closing is None or self._around.board.closed:
             return
         self._closing.look(now)
-        self._close_at = self._closing.due(now)
+        self._close_at = self._closing.due(now) or self._close_at
         if self._closing.over:
             self._around.board.closed = True
             for link in self._links.values():
@@ -662,6 +680,7 @@ class Master:
 
     def _remember(self, note: notes.Note) -> None:
         if isinstance(note, notes.ReloadFinished):
+            self._remove_listeners(self._generations[note.generation])
             self._last_reload = LastReload(note.generation, ok=True, text=note.text(), at=time.time())
         elif isinstance(note, notes.ReloadFailed):
             self._last_reload = LastReload(note.generation, ok=False, text=note.why, at=time.time())
@@ -685,7 +704,8 @@ class Master:
             jitter = random.randint(0, settings.max_requests_jitter) if settings.max_requests else 0  # noqa: S311
             birth = Birth(
                 settings=settings, serial=spawn.serial, generation=spawn.generation, slot=spawn.slot, link=theirs,
-                listeners=resources.listeners, inbox=self._around.inbox, board=self._around.board,
+                listeners=resources.listeners, former=self._former(resources), inbox=self._around.inbox,
+                board=self._around.board,
                 error_log=self._around.error_log, access_log=resources.access_log, trust=resources.trust,
                 spend_after=settings.max_requests + jitter, output=(pipes[0][1], pipes[1][1]) if pipes else None,
                 blocked=(*SIGNALS, signal.SIGCHLD),
@@ -705,6 +725,11 @@ class Master:
             link, [(read, stream, b"") for (read, _), stream in zip(pipes, ("stdout", "stderr"), strict=False)]
         )
         return lc.Spawned(spawn.serial, pid)
+
+    def _former(self, resources: Resources) -> tuple[Listener, ...]:
+        """What connections in the inbox may have come through, besides a generation's own listeners."""
+        known = (*self._removals.former, *self._around.listeners())
+        return tuple(listener for listener in known if listener not in resources.listeners)
 
     def _let_go(self, link: Link, pipes: list[int]) -> Callable[[], None]:
         def let_go() -> None:

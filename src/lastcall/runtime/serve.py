@@ -17,7 +17,7 @@ from typing import Final
 
 from lastcall.config.origins import DEFAULT, ConfigErrors, Loaded
 from lastcall.core import accesslog, exits, notes
-from lastcall.core.address import Address
+from lastcall.core.address import Address, parse
 from lastcall.core.settings import Settings
 from lastcall.core.trust import Trust
 from lastcall.protocol import handover
@@ -32,6 +32,7 @@ from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.logs import AccessLog, ErrorLog
 from lastcall.runtime.master import SIGNALS, Master
 from lastcall.runtime.posix import Posix
+from lastcall.runtime.removal import Removals
 from lastcall.runtime.sockets import Listener, ListenError
 from lastcall.runtime.surroundings import ReloadRefused, Resources, Surroundings
 from lastcall.runtime.upgrade import Program, Upgrade
@@ -209,11 +210,12 @@ class _Server:
         self._foreground = foreground
         self._warned: set[str] = set()
         self._listeners: tuple[Listener, ...] = ()
+        self._removals = Removals()
         self._around = Surroundings(
             port=parts.port, board=parts.board, inbox=parts.inbox, control=parts.control, error_log=parts.log,
             notifier=parts.notifier, cut_list=CutList(parts.run_dir.path), run_dir=str(parts.run_dir.path),
             ready=self._ready, renew=self._renew, estate=self._estate, upgrade=Upgrade(start, parts.port),
-            release=self._release, listeners=lambda: self._listeners, claim=parts.claim,
+            release=self._release, listeners=lambda: self._listeners, removals=self._removals, claim=parts.claim,
             leave_behind=self._leave_behind, stored=self._stored, unstore=self._unstore, let_go=self._let_go,
         )  # fmt: skip
 
@@ -237,6 +239,8 @@ class _Server:
     def resume(self, left: Handover, loaded: Loaded | ConfigErrors) -> int:
         """From where the last image has left off to the end; begins a new generation where the configuration allows."""
         self._listeners = tuple(self._crossed(listener) for listener in left.estate.listeners)
+        self._removals.former = tuple(_recalled(former) for former in left.estate.former)
+        sockets.reserve(listener.number for listener in self._removals.former)
         generations = {release.generation: self._inherited(release) for release in left.reign.releases}
         before = generations[left.reign.current]
         self.log.write(notes.Running(os.getpid()))
@@ -300,6 +304,7 @@ class _Server:
             pid_lock=parts.pid_file.fd if parts.pid_file else -1, board=LAYOUT,
             inbox=[end.fileno() for end in parts.inbox.ends], control=parts.control.fileno(),
             clients=parts.control.clients(), listeners=[_left(listener) for listener in self._listeners],
+            former=[_remembered(listener) for listener in self._removals.former],
             notify=parts.notifier.variables, spoken_for=parts.spoken_for, kept_before=parts.kept_before,
             delivered=parts.delivered,
         )  # fmt: skip
@@ -465,6 +470,7 @@ class _Server:
     def _release(self, used: list[Resources]) -> None:
         """Close the listeners and logs that no generation uses any more."""
         kept = {id(listener) for resources in used for listener in resources.listeners}
+        kept |= {id(listener) for listener in self._listeners if self._removals.holds(listener)}
         for listener in self._listeners:
             if id(listener) not in kept:
                 if not listener.lent:
@@ -488,6 +494,20 @@ def _known(before: Resources | None, address: object, *, fastcgi: bool) -> Liste
 def _left(listener: Listener) -> handover.Listener:
     """A listener as it is written down for the next image of the master."""
     return handover.Listener(listener.fd, listener.papers, listener.source.value if listener.source else "")
+
+
+def _remembered(listener: Listener) -> handover.Former:
+    return handover.Former(listener.papers, listener.name, listener.port, listener.family)
+
+
+def _recalled(former: handover.Former) -> Listener:
+    """A listener that is closed: what its connections are known by."""
+    papers, closed = former.papers, socket.socket()
+    closed.close()
+    return Listener(
+        closed, papers.number or 0, parse(papers.address), papers.protocol == "fastcgi", former.name, former.port,
+        former.family,
+    )  # fmt: skip
 
 
 def _asked_for(loaded: Loaded, *, spoken_for: bool) -> Settings:

@@ -16,6 +16,7 @@ from lastcall.runtime.holder import Claim
 from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader
 from lastcall.runtime.port import Port
+from lastcall.runtime.removal import Removals
 from lastcall.runtime.service import Notifier
 from lastcall.runtime.sockets import Listener
 from lastcall.runtime.upgrade import Upgrade
@@ -77,6 +78,7 @@ class Surroundings:
     """Close what none of these resources uses any more."""
     listeners: Callable[[], tuple[Listener, ...]]
     """All that are open, of whatever generation."""
+    removals: Removals
     stored: Callable[[], bool]
     """The service manager keeps listeners and inbox for the next start."""
     unstore: Callable[[], None]

@@ -56,6 +56,7 @@ class Birth:
     link: socket.socket
     """The worker's end of its control socket."""
     listeners: tuple[Listener, ...]
+    former: tuple[Listener, ...]
     inbox: Inbox
     board: Board
     error_log: ErrorLog
@@ -179,7 +180,7 @@ def _build(birth: Birth, app: Application) -> Worker:
         lanes=settings.threads if _threaded(settings) else 1,
     )  # fmt: skip
     place = Place(
-        settings=settings, serial=birth.serial, generation=birth.generation, listeners=birth.listeners,
+        settings=settings, serial=birth.serial, generation=birth.generation, listeners=birth.listeners, former=birth.former,
         inbox=birth.inbox, board=birth.board, slot=slot, error_log=birth.error_log, access_log=birth.access_log,
         trust=birth.trust, say=lambda report, text: _say(birth, report, text), spend_after=birth.spend_after,
     )  # fmt: skip

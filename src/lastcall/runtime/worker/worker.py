@@ -59,6 +59,8 @@ class Place:
     serial: int
     generation: int
     listeners: tuple[Listener, ...]
+    former: tuple[Listener, ...]
+    """Nobody listens there any more, but connections that came through them live on."""
     inbox: Inbox
     board: Board
     slot: SlotWriter
@@ -121,8 +123,8 @@ class Worker:
         self._tmp_dir = settings.tmp_dir
         self.errors = ErrorStream(place.error_log, settings.pool, self.pid)
         self._listeners = {listener.fd: listener for listener in place.listeners}
-        self._by_number = {listener.number: listener for listener in place.listeners}
-        self._bases = {listener.number: self._base(listener) for listener in place.listeners}
+        self._by_number = {listener.number: listener for listener in (*place.former, *place.listeners)}
+        self._bases = {number: self._base(listener) for number, listener in self._by_number.items()}
         self.epoll.register(self._nudge, select.EPOLLIN)
 
     def _base(self, listener: Listener) -> wsgi.Environ:
@@ -245,7 +247,7 @@ class Worker:
             if error.errno in _OUT_OF:
                 self._pause(error, now)
             return False  # ECONNABORTED and the like: the client was faster
-        if self.place.board.stopping:
+        if self.place.board.frozen:
             thaw(sock)
         client, port = (address[0], address[1]) if isinstance(address, tuple) else ("", 0)
         self._adopt(sock, listener, client, port, now)
