@@ -397,6 +397,11 @@ class OutputReader:
         self.closed = True
         return self._notes(self._lines.flush())
 
+    def leave(self) -> None:
+        """In another process: close our copy of the pipe, without reading what is the master's to read."""
+        os.close(self._fd)
+        self.closed = True
+
     def close(self) -> list[notes.Said]:
         """Let go of the pipe, whether or not it has ended. What was said and not yet reported."""
         said: list[notes.Said] = []

@@ -747,7 +747,7 @@ class Master:
         for link in self._links.values():
             link.sock.close()
             for reader in link.output:
-                reader.close()
+                reader.leave()
         if self._claim is not None:
             self._claim.close()
         self._around.control.close(unlink=False)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from lastcall.core.address import Address
 from lastcall.gateway import loading, wsgi
 from lastcall.protocol.link import Word
-from lastcall.runtime import closing, master, serve, sockets
+from lastcall.runtime import closing, master, removal, serve, sockets
 from lastcall.runtime.sockets import Listener
 from lastcall.runtime.surroundings import Link, Resources
 from lastcall.runtime.worker import boot, worker
@@ -78,6 +78,7 @@ def shared_listener() -> None:
         return sock
 
     _replace(serve, "_known", known_unix)
+    _replace(removal.Removals, "begin", lambda *_: None)
     _replace(sockets, "_tcp", own)
 
 

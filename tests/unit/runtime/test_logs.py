@@ -415,3 +415,14 @@ def test_output_is_relayed_as_notes_or_as_it_was(log: ErrorLog) -> None:
     logs.relay(log, said, decorate=True)
     logs.relay(log, said, decorate=False)
     assert lines_of(log) == ['WARNING: [pool app] child 7 said into stdout: "hello"', "hello"]
+
+
+def test_whoever_leaves_a_pipe_takes_nothing_with_it() -> None:
+    """A worker is born with copies of its siblings' pipes, and what they say is the master's to hear."""
+    read, write = os.pipe()
+    output, copy = OutputReader(read, "app", 7, "stdout"), OutputReader(os.dup(read), "app", 7, "stdout")
+    os.write(write, b"filling\n")
+    copy.leave()
+    assert [said.said for said in output.read()] == ["filling"]
+    os.close(write)
+    output.close()
