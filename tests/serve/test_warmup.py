@@ -71,7 +71,7 @@ def test_a_reload_that_cannot_warm_up_changes_nothing(shop: Shop, code: Path) ->
         done = server.command("reload", "--wait")
         assert done.returncode == 1
         assert said in done.stdout + done.stderr
-        assert server.workers() == before
+        eventually(lambda: server.workers() == before, "only the old workers are left")
         assert http.get(server.http_address, "/").body == b"/warm"
     write(code)
     assert server.command("reload", "--wait").returncode == 0
