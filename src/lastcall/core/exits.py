@@ -29,6 +29,11 @@ def words(status: int) -> str:
     return f"on signal {number} ({name}{' - core dumped' if status & 0x80 else ''})"
 
 
+def killed(status: int) -> bool:
+    """SIGKILL: nobody sends it to himself by mistake."""
+    return status & 0x7F == 9
+
+
 def code(status: int) -> int | None:
     """The exit code, or None after a signal."""
     return status >> 8 & 0xFF if status & 0x7F == 0 else None

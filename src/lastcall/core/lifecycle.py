@@ -331,6 +331,8 @@ def _exited(master: Master, worker: Worker, status: int, now: float) -> Master:
         return master
     if worker.ready_at is None:
         return _failed(master, worker, f"exited {exits.words(status)} before it was ready", now)
+    if master.proven and exits.killed(status):
+        return master  # by somebody, or for want of memory: it says nothing about the code
     served = now - worker.ready_at
     if served >= (max(policy.min_uptime, policy.trial) if _on_trial(master) else policy.min_uptime):
         return master

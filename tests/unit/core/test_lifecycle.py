@@ -212,6 +212,16 @@ def test_a_worker_that_dies_is_replaced_at_once() -> None:
     ]
 
 
+def test_a_worker_that_is_killed_from_outside_is_replaced_at_once() -> None:
+    """SIGKILL says nothing about the code, however young the worker was: no failure, no pause."""
+    life = serving(ONE)
+    assert life.done(1.1, Exited(101, 9)) == [Spawn(2, 0, 1)]
+    life.at(1.1, *spawned(2))
+    life.at(1.2, *booted(2))
+    assert life.done(1.3, Exited(102, 9)) == [Spawn(3, 0, 1)]
+    assert life.master.failures == ()
+
+
 def test_a_worker_that_dies_young_is_replaced_after_a_pause() -> None:
     """And a release that has served is never given up, however often."""
     life = serving(replace(ONE, failures_max=0, backoff=1, backoff_max=4, min_uptime=3))
