@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -13,9 +14,16 @@ from typing import BinaryIO, cast
 def wait(name: str) -> None:
     """Say that we are here, and wait until the file exists."""
     file = Path(name)
-    file.with_suffix(".begun").touch()
+    file.with_suffix(".begun").write_text(str(os.getpid()))
     while not file.exists():
         time.sleep(0.005)
+
+
+def stream(name: str) -> Iterator[bytes]:
+    """Half of an answer, and the rest when the file exists."""
+    yield b"half"
+    wait(name)
+    yield b" and half"
 
 
 def app(environ: dict[str, object], start_response: Callable[..., object]) -> Iterable[bytes]:
@@ -39,7 +47,16 @@ def app(environ: dict[str, object], start_response: Callable[..., object]) -> It
         body = (os.environ.get(path.removeprefix("/env/"), "(none)") + "\n").encode()
     elif path.startswith("/exit/"):
         os._exit(int(path.removeprefix("/exit/")))
+    elif path == "/segv":
+        ctypes.string_at(0)
+    elif path == "/abort":
+        os.abort()
+    elif path.startswith("/stream/"):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return stream("/" + path.removeprefix("/stream/"))
     elif path.startswith("/print/"):
         print(path.removeprefix("/print/"), flush=True)
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    attempt = str(environ.get("lastcall.attempt", 1))
+    headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body))), ("X-Attempt", attempt)]
+    start_response("200 OK", headers)
     return [body]

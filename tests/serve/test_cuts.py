@@ -83,7 +83,7 @@ def test_the_request_timeout(shop: Shop, folder: Path) -> None:
 def test_workers_that_die_and_a_list_that_goes_on(code: Path, folder: Path) -> None:
     """Kill -9: nobody has seen the line. A second instance in the same directory adds to the list."""
     for number in (1, 2):
-        server = Server(folder / "one", "shop:app", "--app-dir", str(code), "--workers", "1")
+        server = Server(folder / "one", "shop:app", "--app-dir", str(code), "--workers", "1", "--replay", "none")
         try:
             server.wait_log(READY, times=number)
             thread, _, _ = in_flight_unanswered(server, folder)
@@ -105,7 +105,7 @@ def test_workers_that_die_and_a_list_that_goes_on(code: Path, folder: Path) -> N
 
 def test_a_list_that_cannot_be_written_harms_nothing_else(shop: Shop, folder: Path) -> None:
     """The log says so, and names the request as ever."""
-    server = shop("--workers", "1")
+    server = shop("--workers", "1", "--replay", "none")
     (server.run_dir / "cuts.jsonl").mkdir()
     thread, _, _ = in_flight_unanswered(server, folder)
     os.kill(server.workers()[0], signal.SIGKILL)
@@ -117,7 +117,7 @@ def test_a_list_that_cannot_be_written_harms_nothing_else(shop: Shop, folder: Pa
 
 def test_every_request_of_a_worker_with_threads_is_listed(shop: Shop, folder: Path) -> None:
     """A record each, written at once."""
-    server = shop("--workers", "1", "--threads", "4")
+    server = shop("--workers", "1", "--threads", "4", "--replay", "none")
     threads: list[threading.Thread] = []
     for number in range(3):
         (folder / str(number)).mkdir()

@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 
 from lastcall.protocol.control import Status
-from support.processes import ROOT, WITHIN_S, Process, children, eventually, free_port, lines
+from lastcall.runtime import custody
+from support.processes import ROOT, WITHIN_S, Process, children, comm, eventually, free_port, lines
 
 READY = "ready to handle connections"
 PROGRAM = (sys.executable, "-m", "lastcall")
@@ -106,7 +107,11 @@ class Server:
         return self.process.pid
 
     def workers(self) -> list[int]:
-        """The pids of the master's processes, whatever they are doing."""
+        """The pids of the master's workers, whatever they are doing."""
+        return [pid for pid in self.processes() if comm(pid) != custody.NAME]
+
+    def processes(self) -> list[int]:
+        """The pids of all of the master's processes: workers, and their custodians."""
         return children(self.pid)
 
     def log(self) -> str:

@@ -238,6 +238,14 @@ def children(pid: int) -> list[int]:
     return sorted(found)
 
 
+def comm(pid: int) -> str:
+    """The name of a process; "" when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+    except OSError:
+        return ""
+
+
 def sockets(pid: int) -> int:
     """How many sockets a process holds."""
     count = 0

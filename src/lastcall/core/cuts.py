@@ -25,6 +25,8 @@ class Kind(enum.Enum):
     """It, or another request of its worker, had run for too long."""
     DRAIN_TIMEOUT = "drain_timeout"
     """Its worker was told to finish, and has not in time."""
+    OOM = "oom"
+    """The kernel has killed its worker for want of memory."""
     STOP = "stop"
     """Somebody has asked for a second time to stop."""
 
@@ -55,14 +57,17 @@ class Cut(msgspec.Struct, frozen=True, omit_defaults=True):
     where: str = ""
     """The line of code that it was in; empty where nobody has seen it."""
     attempt: int = 1
+    done: str = ""
+    """What was done about it: `run again`, `answered 503`, `answered 500`, `cut` inside its answer, or nothing, for want
+    of anybody to answer."""
     shortened: tuple[str, ...] = ()
     """The texts of this record that were longer than the place that they were kept in."""
 
 
-def kind(*, by_us: bool, overdue: bool, hurry: bool) -> Kind:
+def kind(*, by_us: bool, overdue: bool, hurry: bool, oom: bool = False) -> Kind:
     """Why a worker's requests were cut: `by_us` says that it was we who killed it."""
     if not by_us:
-        return Kind.DIED
+        return Kind.OOM if oom else Kind.DIED
     if overdue:
         return Kind.REQUEST_TIMEOUT
     return Kind.STOP if hurry else Kind.DRAIN_TIMEOUT
@@ -75,6 +80,8 @@ def cause(why: Kind, status: int, patience: float, *, other: bool = False) -> st
     match why:
         case Kind.DIED:
             return ended
+        case Kind.OOM:
+            return f"{ended}, by the kernel, for want of memory"
         case Kind.REQUEST_TIMEOUT if other:
             reason = f"another request of it had run for longer than request_timeout ({limit})"
         case Kind.REQUEST_TIMEOUT:

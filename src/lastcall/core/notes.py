@@ -398,13 +398,47 @@ class RequestCut(Note):
     client: str
     elapsed: float
     why: str
+    done: str
+    """What was done about it."""
     level = Level.ERROR
 
     def text(self) -> str:
         return (
             f'[pool {self.pool}] child {self.pid}, request "{self.request}" ({self.request_id}) from {self.client} '
-            f"was cut after {self.elapsed:.6f} sec: {self.why}"
+            f"was cut after {self.elapsed:.6f} sec: {self.why}; {self.done}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RunAgain(Note):
+    """A worker died inside a request that is safe to run again; its client waits, and hears nothing of it."""
+
+    pool: str
+    pid: int
+    request: str
+    request_id: str
+    client: str
+    elapsed: float
+    why: str
+    level = Level.WARNING
+
+    def text(self) -> str:
+        return (
+            f'[pool {self.pool}] child {self.pid}, request "{self.request}" ({self.request_id}) from {self.client} '
+            f"is run again, {self.elapsed:.6f} sec after it began: {self.why}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Poison(Note):
+    """A request that has taken workers with it is kept away from the others."""
+
+    request: str
+    seconds: float
+    level = Level.ERROR
+
+    def text(self) -> str:
+        return f'poison: "{self.request}" has ended the workers that ran it; it is answered 500 for {self.seconds:g} seconds'
 
 
 @dataclass(frozen=True, slots=True)

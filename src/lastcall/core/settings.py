@@ -263,6 +263,18 @@ class Settings:
         metavar="N", least=1, most=1_000_000,
     )
 
+    custody: str = _setting(
+        "on", WORKERS, Kind.CHOICE,
+        "on: the clients of a worker that dies are answered on the connection that they have; off: it is closed.",
+        choices=("on", "off"),
+    )
+    replay: str = _setting(
+        "safe", WORKERS, Kind.CHOICE,
+        "Which requests are run again when their worker has died: safe methods (GET, HEAD, OPTIONS), idempotent ones "
+        "(PUT and DELETE as well), or none.",
+        choices=("safe", "idempotent", "none"),
+    )
+
     boot_timeout: float = _setting(
         60.0, TIMEOUTS, Kind.DURATION,
         "A worker must be ready within this.",

@@ -9,6 +9,7 @@ in one ascending pass: a reader that finds two different ones has met a write un
 
 from __future__ import annotations
 
+import enum
 import struct
 from dataclasses import dataclass
 from typing import Final
@@ -22,22 +23,47 @@ SURGE_MAX: Final = 100
 
 HEAD: Final = struct.Struct("<IIQIIQ32x")
 """pid, generation, serial, lanes in use, connections, requests finished; padded to 64 bytes."""
+CONNECTIONS: Final = struct.Struct("<I")
 COUNTERS: Final = struct.Struct("<IQ")
 COUNTERS_AT: Final = 20
 BEGUN: Final = struct.Struct("<d")
 TEXTS: Final = {"request_id": 37, "method": 16, "uri": 300, "client": 46, "step": 72}
 """A lane's texts and the bytes that each has: latin-1, cut, padded with NUL. An id has one more than a UUID needs, so
 that a UUID does not look as if it had been cut."""
-DETAILS: Final = struct.Struct("<IB" + "".join(f"{width}s" for width in TEXTS.values()) + "I")
-"""version, attempt, the texts, version again."""
+DETAILS: Final = struct.Struct("<IBIH" + "".join(f"{width}s" for width in TEXTS.values()) + "I")
+"""version, attempt, descriptor, exchange, the texts, version again."""
 DETAILS_AT: Final = 8
 LANE_BYTES: Final = 512
+ANSWER: Final = struct.Struct("<III")
+"""About the answer, written down before its first byte leaves: bytes that the connection had been written before, bytes of
+the answer where one write has all of it (else 0), bytes unread before the request was taken."""
+ANSWER_AT: Final = 496
 STEP_BYTES: Final = TEXTS["step"]
 SLOT_BYTES: Final = HEAD.size + LANES * LANE_BYTES
 
+FDS: Final = 65536
+"""Descriptors of a worker whose state has a place; `limits` in runtime/service.py raises no limit above it by itself."""
+
+
+class State(enum.IntEnum):
+    """What has happened to the request on a connection, as far as the connection itself shows: one byte a descriptor."""
+
+    WHOLE = 0
+    """Nothing was taken from it: whatever was not answered is still in the kernel."""
+    TAKEN = 1
+    """A part of the request that is to be answered next has been taken from the kernel."""
+    TAKING = 2
+    """A request that is whole is just being taken; not a byte of its answer has left."""
+    ANSWERING = 3
+    """A byte of its answer may have left; where it ends stands in it."""
+    OPEN_ENDED = 4
+    """The same, and only the connection's end will say where it ends."""
+
+
 assert HEAD.size == 64
 assert 2 * WORKERS_MAX + SURGE_MAX <= SLOTS  # what the machine allows: docs/LIFECYCLE.md
-assert DETAILS_AT + DETAILS.size <= LANE_BYTES
+assert DETAILS_AT + DETAILS.size <= ANSWER_AT
+assert ANSWER_AT + ANSWER.size <= LANE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +79,14 @@ class Lane:
     uri: str
     client: str
     step: str
+    fd: int = -1
+    """The connection's number in its worker."""
+    exchange: int = 0
+    """What the protocol knows the request by: FastCGI's request id; 0 for HTTP."""
+    written: int = 0
+    length: int = 0
+    unread: int = 0
+    """See ANSWER."""
 
     @property
     def request(self) -> str:
@@ -90,9 +124,15 @@ def unpack(data: bytes) -> Slot:
         (begun,) = BEGUN.unpack_from(data, at)
         if begun == 0.0:
             continue
-        before, attempt, request_id, method, uri, client, step, after = DETAILS.unpack_from(data, at + DETAILS_AT)
+        before, attempt, fd, exchange, *texts, after = DETAILS.unpack_from(data, at + DETAILS_AT)
         if before == after:
-            lanes.append(Lane(number, begun, attempt, *map(_text, (request_id, method, uri, client, step))))
+            request_id, method, uri, client, step = map(_text, texts)
+            written, length, unread = ANSWER.unpack_from(data, at + ANSWER_AT)
+            lanes.append(
+                Lane(
+                    number, begun, attempt, request_id, method, uri, client, step, fd, exchange, written, length, unread
+                )
+            )
     return Slot(pid, generation, serial, connections, requests, tuple(lanes))
 
 

@@ -18,6 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from lastcall.protocol.refusal import Refusal
+
 
 class ProtocolError(Exception):
     """The peer broke the protocol; the connection cannot be used for another request.
@@ -114,8 +116,23 @@ class Codec(Protocol):
     def end(self, *, complete: bool = True) -> bytes:
         """End the response. `complete` False, or a body shorter than announced, makes `keep` False."""
 
+    @property
+    def under_way(self) -> bool:
+        """Between `request()` and `end()`."""
+
+    @property
+    def open_ended(self) -> bool:
+        """Between `head()` and `end()`: only the end of the connection tells the peer where the body ends."""
+
+    @property
+    def exchange(self) -> int:
+        """What the protocol knows the request under way by: FastCGI's request id; 0 for HTTP."""
+
     def refuse(self, status: int, detail: str) -> bytes:
         """A whole small response to a request that will not be run. `keep` is False after it."""
+
+    def turn_away(self, refusal: Refusal) -> bytes:
+        """The answer to a request that somebody else has read, or begun to. `keep` is False after it."""
 
     def unserved(self, read: bytes = b"") -> bytes | None:
         """Every byte received that belongs to no finished request, for another codec in this one's place.

@@ -21,6 +21,7 @@ from typing import Final
 from urllib.parse import quote
 
 from lastcall.protocol.exchange import ProtocolError, Request, ResponseError
+from lastcall.protocol.refusal import MEDIA_TYPE, RETRY_AFTER, Refusal, problem
 
 VERSION: Final = 1
 
@@ -319,13 +320,34 @@ class Connection:
     def refuse(self, status: int, detail: str) -> bytes:
         """See exchange.py; b"" where there is no request to answer, for want of an id."""
         self.keep = False
+        line = f"{status} {HTTPStatus(status).phrase}"
+        headers = [("Content-Type", "text/plain; charset=utf-8"), *_retry(status)]
+        return self._whole(line, headers, f"{line}\n\n{detail}\n".encode())
+
+    @property
+    def under_way(self) -> bool:
+        return self._id != 0 and self._request is None
+
+    @property
+    def open_ended(self) -> bool:
+        return self._left is None and not self._mute
+
+    @property
+    def exchange(self) -> int:
+        return self._id
+
+    def turn_away(self, refusal: Refusal) -> bytes:
+        """As `refuse`; the id may be known only from who had the connection before us."""
+        self.keep = False
+        self._id = self._id or refusal.exchange
+        self._without_body = refusal.method == "HEAD"
+        headers = [("Content-Type", MEDIA_TYPE), *_retry(refusal.status)]
+        return self._whole(f"{refusal.status} {HTTPStatus(refusal.status).phrase}", headers, problem(refusal))
+
+    def _whole(self, line: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
         if not self._id:
             return b""
-        line = f"{status} {HTTPStatus(status).phrase}"
-        body = f"{line}\n\n{detail}\n".encode()
-        retry = [("Retry-After", "1")] if status == 503 else []
-        head = self.head(line, [("Content-Type", "text/plain; charset=utf-8"), *retry], len(body))
-        return head + self.data(body) + self.end()
+        return self.head(line, headers, len(body)) + self.data(body) + self.end()
 
     def _framed(self, kind: int, content: bytes) -> bytes:
         size = len(content)
@@ -543,6 +565,11 @@ def _announced(value: str, before: int | None) -> int:
     if before is not None and before != int(value):
         raise ResponseError("Content-Length is given twice, and differs")
     return int(value)
+
+
+def _retry(status: int) -> list[tuple[str, str]]:
+    """When trying again makes sense, as a header."""
+    return [("Retry-After", str(RETRY_AFTER[status]))] if status in RETRY_AFTER else []
 
 
 def _block(lines: list[str]) -> bytes:

@@ -57,6 +57,10 @@ class Worker(msgspec.Struct, frozen=True):
     reported: float = 0.0
     max_age: float = 0.0
     outputs: list[Output] = []
+    custody: int = -1
+    """The descriptor that its custodian reports to; -1: it has none."""
+    keeper: int = 0
+    """The custodian's pid, once it has said so."""
 
 
 class Release(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 from lastcall.protocol.exchange import ProtocolError, Request, ResponseError
+from lastcall.protocol.refusal import MEDIA_TYPE, RETRY_AFTER, Refusal, problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -488,17 +489,35 @@ class Connection:
         self._chunked_out = False
         return tail
 
+    @property
+    def under_way(self) -> bool:
+        return self._under_way
+
+    @property
+    def open_ended(self) -> bool:
+        return self._announced is None and not self._chunked_out and not self._swallow
+
+    @property
+    def exchange(self) -> int:
+        return 0
+
     def refuse(self, status: int, detail: str) -> bytes:
+        text = f"{status} {REASONS.get(status, 'Error')}: {detail}\n".encode("latin-1", "replace")
+        return self._whole(status, "text/plain; charset=utf-8", text)
+
+    def turn_away(self, refusal: Refusal) -> bytes:
+        self._method = refusal.method or self._method
+        return self._whole(refusal.status, MEDIA_TYPE, problem(refusal))
+
+    def _whole(self, status: int, media_type: str, body: bytes) -> bytes:
         self.keep = False
         self._under_way = False
-        reason = REASONS.get(status, "Error")
-        text = f"{status} {reason}: {detail}\n".encode("latin-1", "replace")
-        retry = "Retry-After: 1\r\n" if status == 503 else ""
+        retry = f"Retry-After: {RETRY_AFTER[status]}\r\n" if status in RETRY_AFTER else ""
         head = (
-            f"HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\n"
-            f"{retry}Connection: close\r\n{self._stamp.lines}\r\n"
+            f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}\r\nContent-Type: {media_type}\r\n"
+            f"Content-Length: {len(body)}\r\n{retry}Connection: close\r\n{self._stamp.lines}\r\n"
         )
-        return head.encode("latin-1") + (b"" if self._method == "HEAD" else text)
+        return head.encode("latin-1") + (b"" if self._method == "HEAD" else body)
 
 
 def _keeps(connection: bytes, *, old: bool) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import mmap
 import os
+import struct
 from pathlib import Path
 from typing import Final
 
@@ -16,12 +17,22 @@ from lastcall.core import slot as layout
 
 _FIRST: Final = 4096
 """Bytes before the first slot: the board's own head."""
+_STATES: Final = _FIRST + layout.SLOTS * layout.SLOT_BYTES
+"""Behind the slots: for each slot a byte for each descriptor of its worker."""
+_SIZE: Final = _STATES + layout.SLOTS * layout.FDS
+_QUARANTINED_AT: Final = 16
+"""A byte: whether there is anything in the quarantine."""
+_QUARANTINE: Final = 1024
+_PATIENT: Final = struct.Struct("<16sd")
+"""A fingerprint, and until when (monotonic)."""
+QUARANTINE_MAX: Final = 64
+"""Kinds of requests in quarantine at one time; beyond, the one that would leave first makes room."""
 _STOPPING_AT: Final = 8
 _LEAVING_AT: Final = 9
 _CLOSED_AT: Final = 10
 _PARKING_AT: Final = 11
 _FROZEN_AT: Final = 12
-LAYOUT: Final = "lastcal1"
+LAYOUT: Final = "lastcal2"
 """What the file begins with. Another layout has another name, and is not read."""
 _MAGIC: Final = LAYOUT.encode()
 
@@ -31,15 +42,14 @@ class Board:
 
     def __init__(self, path: Path, *, create: bool) -> None:
         """Map the file. Raises OSError, and ValueError for a file that is no board."""
-        size = _FIRST + layout.SLOTS * layout.SLOT_BYTES
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_TRUNC if create else 0)
         fd = os.open(path, flags, 0o600)
         try:
             if create:
-                os.truncate(fd, size)
-            elif os.fstat(fd).st_size != size:
+                os.truncate(fd, _SIZE)
+            elif os.fstat(fd).st_size != _SIZE:
                 raise ValueError(f"{path} is not a board of this version")
-            self._memory = mmap.mmap(fd, size)
+            self._memory = mmap.mmap(fd, _SIZE)
         finally:
             os.close(fd)
         if create:
@@ -83,6 +93,28 @@ class Board:
     def parking(self, value: bool) -> None:
         self._memory[_PARKING_AT] = int(value)
 
+    def quarantine(self, fingerprint: str, until: float) -> None:
+        """Have no worker run requests of this kind until then. The master's alone."""
+        patients = [patient for patient in self._patients() if patient[0] != fingerprint]
+        patients = sorted([*patients, (fingerprint, until)], key=lambda patient: patient[1])[-QUARANTINE_MAX:]
+        for number in range(QUARANTINE_MAX):
+            digest, time = patients[number] if number < len(patients) else ("", 0.0)
+            _PATIENT.pack_into(self._memory, _QUARANTINE + number * _PATIENT.size, bytes.fromhex(digest), time)
+        self._memory[_QUARANTINED_AT] = 1
+
+    @property
+    def has_quarantine(self) -> bool:
+        """Whether `is_quarantined` need be asked."""
+        return self._memory[_QUARANTINED_AT] == 1
+
+    def is_quarantined(self, fingerprint: str, now: float) -> bool:
+        return any(patient == fingerprint and now < until for patient, until in self._patients())
+
+    def _patients(self) -> list[tuple[str, float]]:
+        end = _QUARANTINE + QUARANTINE_MAX * _PATIENT.size
+        found = _PATIENT.iter_unpack(self._memory[_QUARANTINE:end])
+        return [(digest.hex(), until) for digest, until in found if until]
+
     @property
     def frozen(self) -> bool:
         """A listener has been closed to new clients: what is accepted may have to be thawed (`runtime/closing.py`)."""
@@ -104,6 +136,11 @@ class Board:
         self._memory[at : at + len(head)] = head
         return SlotWriter(self._memory, number, at)
 
+    def states(self, number: int) -> bytes:
+        """Of each descriptor of a slot's worker, its `State`."""
+        at = _STATES + number * layout.FDS
+        return self._memory[at : at + layout.FDS]
+
     def wipe(self, number: int) -> None:
         """Forget a slot's worker. The lanes' details stay; nobody reads them while `begun` is 0."""
         at = _FIRST + number * layout.SLOT_BYTES
@@ -113,33 +150,63 @@ class Board:
             if self._memory[place : place + 8] != bytes(8):
                 layout.BEGUN.pack_into(self._memory, place, 0.0)
 
+    def wipe_states(self, number: int) -> None:
+        """Forget what a dead worker's connections had come to. One that ends in order has done so itself."""
+        at = _STATES + number * layout.FDS
+        self._memory[at : at + layout.FDS] = bytes(layout.FDS)
+
 
 class SlotWriter:
     """A worker's pen: a handful of stores, no lock, no system call."""
 
-    __slots__ = ("_at", "_counters_at", "_memory", "_requests", "_versions", "connections", "number")
+    __slots__ = ("_at", "_connections", "_counters_at", "_memory", "_requests", "_states_at", "_versions", "number")
 
     def __init__(self, memory: mmap.mmap, number: int, at: int) -> None:
         self.number = number
         self._memory = memory
         self._at = at + layout.HEAD.size
         self._counters_at = at + layout.COUNTERS_AT
+        self._states_at = _STATES + number * layout.FDS
         self._requests = itertools.count(1)  # its next() is atomic: threads share a slot
         self._versions = [0] * layout.LANES
-        self.connections = 0
+        self._connections = 0
+
+    @property
+    def connections(self) -> int:
+        """How many there are; written down at once, for a worker may have connections without a request."""
+        return self._connections
+
+    @connections.setter
+    def connections(self, count: int) -> None:
+        self._connections = count
+        layout.CONNECTIONS.pack_into(self._memory, self._counters_at, count)
 
     def begin(
-        self, lane: int, now: float, request_id: str, method: str, uri: str, client: str, attempt: int = 1
-    ) -> None:
+        self, lane: int, now: float, request_id: str, method: str, uri: str, client: str, fd: int, exchange: int = 0,
+        attempt: int = 1,
+    ) -> None:  # fmt: skip
+        """A request begins on the connection `fd`."""
         at = self._at + lane * layout.LANE_BYTES
         self._versions[lane] = version = (self._versions[lane] + 1) & 0xFFFFFFFF
         layout.DETAILS.pack_into(
-            self._memory, at + layout.DETAILS_AT, version, attempt, request_id.encode("latin-1", "replace"),
+            self._memory, at + layout.DETAILS_AT, version, attempt, fd, exchange,
+            request_id.encode("latin-1", "replace"),
             method.encode("latin-1", "replace"), uri.encode("latin-1", "replace"), client.encode("latin-1", "replace"),
             b"", version,
         )  # fmt: skip
         layout.BEGUN.pack_into(self._memory, at, now)
 
+    def mark(self, fd: int, state: int) -> None:
+        """Say what the request on a connection has come to; back to WHOLE before the next one, and when it is closed."""
+        if fd < layout.FDS:
+            self._memory[self._states_at + fd] = state
+
+    def answer(self, lane: int, written: int, length: int, unread: int) -> None:
+        """The first byte of an answer is about to leave: see `slot.ANSWER`."""
+        layout.ANSWER.pack_into(
+            self._memory, self._at + lane * layout.LANE_BYTES + layout.ANSWER_AT, written, length, unread
+        )
+
     def end(self, lane: int) -> None:
         layout.BEGUN.pack_into(self._memory, self._at + lane * layout.LANE_BYTES, 0.0)
-        layout.COUNTERS.pack_into(self._memory, self._counters_at, self.connections, next(self._requests))
+        layout.COUNTERS.pack_into(self._memory, self._counters_at, self._connections, next(self._requests))

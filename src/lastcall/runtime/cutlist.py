@@ -42,8 +42,8 @@ class Death:
     """When, as Unix time."""
 
 
-def records(death: Death, lanes: Iterable[tuple[Lane, str]]) -> list[cuts.Cut]:
-    """What the cut list says of these requests; with each the line of code that it was in, or ""."""
+def records(death: Death, lanes: Iterable[tuple[Lane, str]], done: str = "") -> list[cuts.Cut]:
+    """What the cut list says of these requests; with each the line of code that it was in, or "". `done`: about them."""
     patience = death.request_timeout if death.kind is cuts.Kind.REQUEST_TIMEOUT else death.drain_timeout
     at = datetime.fromtimestamp(death.time, UTC).isoformat(timespec="milliseconds")
     found = []
@@ -54,7 +54,7 @@ def records(death: Death, lanes: Iterable[tuple[Lane, str]]) -> list[cuts.Cut]:
             at=at, time=round(death.time, 3), request_id=lane.request_id, method=lane.method, uri=lane.uri,
             client=lane.client, elapsed=round(elapsed, 6), pid=death.pid, serial=death.serial,
             generation=death.generation, kind=death.kind, cause=cause, pool=death.pool, step=lane.step, where=where,
-            attempt=lane.attempt, shortened=lane.shortened,
+            attempt=lane.attempt, done=done, shortened=lane.shortened,
         )  # fmt: skip
         found.append(cut)
     return found

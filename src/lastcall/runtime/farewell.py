@@ -33,6 +33,7 @@ class _Guest:
         self.request = ""
         self.refused = False
         self.deadline = now + WAIT
+        self._refusal = parcel.refusal
         self._codec: Codec
         self._codec = fastcgi.Connection() if is_fastcgi else http1.Connection(http1.Limits(), http1.Stamp())
         if parcel.carried:
@@ -56,7 +57,12 @@ class _Guest:
                 self.request = f"{request.method} {request.target}"
         except ProtocolError:
             self.request = "what is no request"
-        if self.request or data == b"" or self.deadline <= now:
+        if (
+            self.request
+            or data == b""
+            or self.deadline <= now
+            or (self._refusal is not None and self._refusal.exchange)
+        ):
             self._refuse(why, now)
         return True
 
@@ -64,7 +70,9 @@ class _Guest:
         self.refused = True
         self.deadline = now + LINGER
         try:
-            self.sock.send(self._codec.refuse(503, why), socket.MSG_NOSIGNAL)
+            refusal = self._refusal
+            answer = self._codec.refuse(503, why) if refusal is None else self._codec.turn_away(refusal)
+            self.sock.send(answer, socket.MSG_NOSIGNAL)
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.deadline = now

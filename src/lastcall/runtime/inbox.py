@@ -14,13 +14,18 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
+from lastcall.protocol.refusal import Refusal
+
 ROOM: Final = 4 << 20
 """Bytes that may wait in the inbox: some ten thousand connections."""
 _SO_SNDBUFFORCE: Final = 32
-_HEAD: Final = struct.Struct("<HBH?")  # listener, length of the client's address, its port, continued
+_HEAD: Final = struct.Struct("<HBH?BH")
+"""listener, length of the client's address, its port, continued, attempt, length of a refusal."""
 CARRIED_MAX: Final = 65536
 """Bytes taken off but not served that may travel with a connection: a request's head, or more of it."""
-_PACKET_MAX: Final = _HEAD.size + 255 + CARRIED_MAX
+_PACKET_MAX: Final = _HEAD.size + 255 + 65535 + CARRIED_MAX
 _RIGHTS: Final = socket.CMSG_SPACE(4)
 
 
@@ -37,6 +42,10 @@ class Parcel:
     port: int
     carried: bytes
     continued: bool = False
+    attempt: int = 1
+    """Of the request that is the next to be read from it: how often it has been given to a worker."""
+    refusal: Refusal | None = None
+    """Not to be run: answer this, and close."""
 
 
 class Inbox:
@@ -69,10 +78,11 @@ class Inbox:
         client = parcel.client.encode("latin-1", "replace")[:255]
         if len(parcel.carried) > CARRIED_MAX:
             return False
-        head = _HEAD.pack(parcel.listener, len(client), parcel.port, parcel.continued)
+        refusal = b"" if parcel.refusal is None else msgspec.json.encode(parcel.refusal)
+        head = _HEAD.pack(parcel.listener, len(client), parcel.port, parcel.continued, parcel.attempt, len(refusal))
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [parcel.fd]))]
         try:
-            self._in.sendmsg([head, client, parcel.carried], rights)
+            self._in.sendmsg([head, client, refusal, parcel.carried], rights)
         except (
             OSError
         ):  # full (EAGAIN, ENOBUFS), or too many descriptors under way (ETOOMANYREFS): it stays where it is
@@ -90,9 +100,11 @@ class Inbox:
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 (fd,) = array.array("i", data[:4])
-                listener, length, port, continued = _HEAD.unpack_from(packet)
-                client = packet[_HEAD.size : _HEAD.size + length].decode("latin-1")
-                return Parcel(fd, listener, client, port, packet[_HEAD.size + length :], continued)
+                listener, length, port, continued, attempt, refused = _HEAD.unpack_from(packet)
+                at = _HEAD.size + length
+                client = packet[_HEAD.size : at].decode("latin-1")
+                refusal = msgspec.json.decode(packet[at : at + refused], type=Refusal) if refused else None
+                return Parcel(fd, listener, client, port, packet[at + refused :], continued, attempt, refusal)
         return None
 
     def close(self) -> None:

@@ -21,20 +21,23 @@ from typing import Final, assert_never
 from lastcall import __version__
 from lastcall.core import cuts, exits, notes
 from lastcall.core import lifecycle as lc
+from lastcall.core.rescue import Verdict
 from lastcall.core.slot import WORKERS_MAX, Slot
 from lastcall.protocol import handover
 from lastcall.protocol.control import Do, InFlight, LastReload, Reply, Status, WorkerStatus, bounded
 from lastcall.protocol.link import Report, Word, pack, unpack_report
-from lastcall.runtime import farewell, rights, sender, whereabouts
+from lastcall.runtime import custody, farewell, rights, sender, testament, whereabouts
 from lastcall.runtime.closing import Closing
 from lastcall.runtime.control import Asked
 from lastcall.runtime.cutlist import Death, records
 from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader, relay
+from lastcall.runtime.oom import OomKills
 from lastcall.runtime.port import Signalled
 from lastcall.runtime.recycling import Ages
+from lastcall.runtime.rescue import Fate, Grave, Rescue
 from lastcall.runtime.sockets import Listener
 from lastcall.runtime.surroundings import Link, ReloadRefused, Resources, Surroundings
-from lastcall.runtime.upgrade import machine, plain, policy
+from lastcall.runtime.upgrade import machine, policy
 from lastcall.runtime.worker.boot import Birth, become_worker
 
 SCAN: Final = 1.0
@@ -84,6 +87,8 @@ class Master:
         self._watchdog = around.notifier.interval()
         self._watchdog_at = self._born if self._watchdog else None
         self._upgrade = around.upgrade
+        self._oom = OomKills()
+        self._rescue = Rescue(self._port, around.board, around.inbox, self._replay, self._list_cuts, self._write)
         self._port.watch(around.control.fileno())
 
     @classmethod
@@ -107,6 +112,8 @@ class Master:
             if worker.serving and worker.ready_at is not None:
                 self._ages.serves(worker.serial, worker.ready_at, worker.max_age)
             self._attach(link, [(output.fd, output.stream, output.rest) for output in worker.outputs])
+            if worker.custody >= 0:
+                link.ward = self._rescue.attach(socket.socket(fileno=worker.custody), worker.keeper)
         return self
 
     def _attach(self, link: Link, outputs: list[tuple[int, str, bytes]]) -> None:
@@ -182,6 +189,7 @@ class Master:
         times = [
             lc.next_deadline(self._state), self._scan_at, self._watchdog_at, self._upgrade.deadline,
             self._account.due, self._desk.next_due(), self._ages.next_due(), self._close_at,
+            self._rescue.next_deadline(),
         ]  # fmt: skip
         return min((time for time in times if time is not None), default=None)
 
@@ -199,6 +207,8 @@ class Master:
                 self._accept()
             elif fd == self._upgrade.fd:
                 self._upgrade.hear()
+            elif self._rescue.owns(fd):
+                self._rescue.hear(fd)
             elif self._around.control.owns(fd):
                 events += self._command(fd)
         for signalled in woken.signals:
@@ -338,7 +348,7 @@ class Master:
         """Nothing is left to be done by this image: let the next one begin, or do without it where we are to end."""
         if self._state.phase is not lc.Phase.RUNNING:
             self._answer(self._upgrade.cancel(), ok=False, text=lc.STOPPING)
-        elif self._upgrade.ready and self._state.announced:
+        elif self._upgrade.ready and self._state.announced and not self._rescue.busy:
             program = self._upgrade.program
             self._answer_statuses(math.inf)
             self._write(notes.Reexecuting(program.path, program.argv))
@@ -371,22 +381,16 @@ class Master:
     def _leave(self) -> handover.Handover:
         """Everything that another image needs to go on."""
         state = self._state
-        named = {release.generation: release for release in (state.current, *state.overtaken)}
-        if state.fallback is not None:
-            named[state.fallback.generation] = state.fallback
-        releases = [
-            handover.Release(
-                generation, plain(held.settings),
-                named[generation].policy.workers if generation in named else held.settings.workers,
-                [listener.number for listener in held.listeners],
-            )
-            for generation, held in ((n, self._generations.get(n, self._resources)) for n in state.generations)
-        ]  # fmt: skip
         reign = handover.Reign(
             current=state.current.generation,
             fallback=None if state.fallback is None else state.fallback.generation,
-            overtaken=[release.generation for release in state.overtaken], releases=releases,
-            workers=[self._worker_left(worker) for worker in state.workers if worker.pid is not None],
+            overtaken=[release.generation for release in state.overtaken],
+            releases=testament.releases(state, self._generations, self._resources),
+            workers=[
+                testament.worker(worker, self._links[worker.serial], self._outputs)
+                for worker in state.workers
+                if worker.pid is not None
+            ],
             serial=state.serial, generation=state.generation, failures=list(state.failures),
             forks_failed=state.forks_failed, spawn_after=state.spawn_after, why=state.why, waiting=list(state.waiting),
             started=self._started, born=self._born, requests=self._requests, cut=self._cut, deaths=self._deaths,
@@ -394,20 +398,6 @@ class Master:
         )  # fmt: skip
         estate = self._around.estate()
         return handover.Handover(handover.FORMAT, __version__, estate, reign, list(self._upgrade.tickets))
-
-    def _worker_left(self, worker: lc.Worker) -> handover.Worker:
-        link = self._links[worker.serial]
-        assert worker.pid is not None
-        outputs = [
-            handover.Output(reader.fileno(), reader.stream, reader.rest)
-            for reader in link.output
-            if reader.fileno() in self._outputs
-        ]
-        return handover.Worker(
-            worker.serial, worker.slot, worker.generation, worker.stage.name.lower(), worker.pid, link.sock.fileno(),
-            worker.born, worker.since, worker.deadline, worker.ready_at, worker.spent, worker.overdue,
-            link.serving, link.reported, link.max_age, outputs,
-        )  # fmt: skip
 
     def _bury(self, pid: int, status: int) -> list[lc.Event]:
         """A process has ended: hear its last words, name what it was doing, free its place."""
@@ -417,6 +407,8 @@ class Master:
                 self._refuse_upgrade(f"the new lastcall cannot start: {why}")
             return []
         link = next((link for link in self._links.values() if link.pid == pid), None)
+        if link is None and self._rescue.is_keeper(pid):
+            return []
         if link is None:
             self._holder = 0 if pid == self._holder else self._holder
             self._write(notes.ChildUnknown(pid, status))
@@ -428,9 +420,11 @@ class Master:
         slot = self._around.board.read(link.slot)
         worker = next((worker for worker in self._state.workers if worker.serial == link.serial), None)
         if slot.serial == link.serial:
-            self._list_cuts(link, worker, slot, status)
+            self._mourn(link, worker, slot, status)
             self._requests += slot.requests
             self._around.board.wipe(link.slot)
+            if status:
+                self._around.board.wipe_states(link.slot)
         if worker is not None and worker.stage < lc.Stage.DRAINING:
             self._deaths += 1
         link.sock.close()
@@ -439,26 +433,38 @@ class Master:
         self._ages.forget(link.serial)
         return [*events, lc.Exited(pid, status)]
 
-    def _list_cuts(self, link: Link, worker: lc.Worker | None, slot: Slot, status: int) -> None:
-        """Write the requests that a worker was running when it ended into the log and the cut list."""
+    def _mourn(self, link: Link, worker: lc.Worker | None, slot: Slot, status: int) -> None:
+        """See to it that whoever waits for a dead worker is answered, and that what it was doing is written down."""
         now, policy = self._port.now(), self._state.current.policy
+        by_us = worker is not None and worker.stage is lc.Stage.KILLED
         death = Death(
             pool=self._pool, pid=link.pid, serial=link.serial, generation=link.generation, status=status,
             kind=cuts.kind(
-                by_us=worker is not None and worker.stage is lc.Stage.KILLED,
-                overdue=worker is not None and worker.overdue, hurry=self._state.hurry,
+                by_us=by_us, overdue=worker is not None and worker.overdue, hurry=self._state.hurry,
+                oom=not by_us and self._oom.was_it(status),
             ),
             request_timeout=self._resources.settings.request_timeout, drain_timeout=policy.drain_timeout,
             clock=now, time=time.time(),
         )  # fmt: skip
-        found = records(death, [(lane, self._desk.last_line(link.serial, lane, now)) for lane in slot.lanes])
-        self._cut += len(found)
-        for cut in found:
-            request = f"{cut.method} {cut.uri}"
-            self._write(
-                notes.RequestCut(self._pool, link.pid, request, cut.request_id, cut.client, cut.elapsed, cut.cause)
-            )
-        why = self._around.cut_list.add(found) if found else ""
+        lanes = tuple((lane, self._desk.last_line(link.serial, lane, now)) for lane in slot.lanes)
+        self._rescue.bury(link.ward, Grave(death, lanes, self._around.board.states(link.slot)))
+        link.ward = None
+
+    def _replay(self) -> str:
+        """Which requests may be run again; none when there will be nobody to run them."""
+        return self._resources.settings.replay if self._state.lasting else "none"
+
+    def _list_cuts(self, fates: list[Fate]) -> None:
+        """Write down what has become of the requests whose worker has died."""
+        found = [cut for fate in fates for cut in records(fate.death, [(fate.lane, fate.where)], fate.done)]
+        for fate, cut in zip(fates, found, strict=True):
+            told = (self._pool, cut.pid, f"{cut.method} {cut.uri}", cut.request_id, cut.client, cut.elapsed, cut.cause)
+            if fate.verdict is Verdict.AGAIN:
+                self._write(notes.RunAgain(*told))
+            else:
+                self._cut += 1
+                self._write(notes.RequestCut(*told, fate.done))
+        why = self._around.cut_list.add(found)
         if why:
             self._write(notes.Trouble(f"the cut list could not be written: {why}"))
 
@@ -478,6 +484,7 @@ class Master:
     def _look_after(self, now: float) -> list[lc.Event]:
         events: list[lc.Event] = []
         self._upgrade.expire(now)
+        self._rescue.expire(now)
         timeout = self._resources.settings.request_timeout
         if timeout and (self._scan_at is None or self._scan_at <= now):
             self._scan_at = now + min(SCAN, timeout)
@@ -641,12 +648,13 @@ class Master:
 
     def _say_farewell(self) -> None:
         """The last worker is gone: whoever has not been served is told so, and named."""
+        self._rescue.finish()
         if self._closing is None:
             return
         why = "the service was stopped before a worker was free"
         fastcgi = {listener.number for listener in self._around.listeners() if listener.fastcgi}
         farewell.refuse(
-            self._closing.end(), fastcgi.__contains__, why,
+            [*self._closing.end(), *self._rescue.homeless()], fastcgi.__contains__, why,
             lambda request, client: self._write(notes.Refused(self._pool, request, client, why)),
         )  # fmt: skip
 
@@ -700,6 +708,8 @@ class Master:
             if settings.max_age:
                 link.max_age = settings.max_age + random.uniform(0, settings.max_age_jitter)  # noqa: S311
             pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)] if settings.catch_output else []
+            kept = settings.custody == "on" and custody.available()
+            pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if kept else None
             self._around.board.wipe(spawn.slot)
             jitter = random.randint(0, settings.max_requests_jitter) if settings.max_requests else 0  # noqa: S311
             birth = Birth(
@@ -708,7 +718,7 @@ class Master:
                 board=self._around.board,
                 error_log=self._around.error_log, access_log=resources.access_log, trust=resources.trust,
                 spend_after=settings.max_requests + jitter, output=(pipes[0][1], pipes[1][1]) if pipes else None,
-                blocked=(*SIGNALS, signal.SIGCHLD),
+                blocked=(*SIGNALS, signal.SIGCHLD), custody=pair[1] if pair else None,
             )  # fmt: skip
             pid = self._port.fork()
         except OSError as error:
@@ -716,8 +726,11 @@ class Master:
                 raise
             return lc.SpawnFailed(spawn.serial, error.strerror or str(error))
         if pid == 0:
-            become_worker(birth, self._let_go(link, [read for read, _ in pipes]))
+            become_worker(birth, self._let_go(link, [read for read, _ in pipes], pair))
         theirs.close()
+        if pair is not None:
+            pair[1].close()
+            link.ward = self._rescue.attach(pair[0])
         link.pid = pid
         for _, write in pipes:
             os.close(write)
@@ -731,9 +744,13 @@ class Master:
         known = (*self._removals.former, *self._around.listeners())
         return tuple(listener for listener in known if listener not in resources.listeners)
 
-    def _let_go(self, link: Link, pipes: list[int]) -> Callable[[], None]:
+    def _let_go(
+        self, link: Link, pipes: list[int], pair: tuple[socket.socket, socket.socket] | None
+    ) -> Callable[[], None]:
         def let_go() -> None:
             self._let_go_of_workers()
+            if pair is not None:
+                pair[0].close()
             link.sock.close()
             for fd in pipes:
                 os.close(fd)
@@ -750,6 +767,7 @@ class Master:
                 reader.leave()
         if self._claim is not None:
             self._claim.close()
+        self._rescue.let_go()
         self._around.control.close(unlink=False)
         self._around.let_go()
 

@@ -17,6 +17,7 @@ from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader
 from lastcall.runtime.port import Port
 from lastcall.runtime.removal import Removals
+from lastcall.runtime.rescue import Ward
 from lastcall.runtime.service import Notifier
 from lastcall.runtime.sockets import Listener
 from lastcall.runtime.upgrade import Upgrade
@@ -53,6 +54,8 @@ class Link:
     """When its request in flight was last found overdue: the time at which that request had begun."""
     max_age: float = 0.0
     """Seconds for which it may serve, jitter included; 0: for ever."""
+    ward: Ward | None = None
+    """Its custodian; None where there is no custody."""
 
 
 @dataclass(slots=True)

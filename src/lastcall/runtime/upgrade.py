@@ -211,6 +211,7 @@ def descriptors(left: Handover) -> list[int]:
     fds += [client.fd for client in estate.clients] + [listener.fd for listener in estate.listeners]
     for worker in left.reign.workers:
         fds += [worker.link, *(output.fd for output in worker.outputs)]
+        fds += [worker.custody] if worker.custody >= 0 else []
     return fds
 
 

@@ -2,6 +2,7 @@
 
     /           at once: the worker's pid
     /slow/1.5   after so many seconds
+    /crash/     never: a segmentation fault
     /wait/F     when the file F exists
     /flock/F    alone with the file F, or 500: takes flock(2), works, lets go
     /usleep/S   usleep(3), or 500 when it ends early
@@ -56,6 +57,11 @@ def slow(seconds: str) -> str:
     return ""
 
 
+def crash(_argument: str) -> str:
+    ctypes.string_at(0)
+    return ""
+
+
 def wait(path: str) -> str:
     while not Path(f"/{path}").exists():
         time.sleep(0.005)
@@ -88,7 +94,7 @@ def poll(seconds: str) -> str:
 
 
 WORK: dict[str, Callable[[str], str]] = {
-    "slow": slow, "wait": wait, "flock": alone, "usleep": usleep, "poll": poll,
+    "slow": slow, "crash": crash, "wait": wait, "flock": alone, "usleep": usleep, "poll": poll,
 }  # fmt: skip
 
 boot()

@@ -17,6 +17,16 @@ from support.processes import eventually
 
 
 @dataclass(frozen=True)
+class Pen:
+    """Keeps no record."""
+
+    def mark(self, fd: int, state: int) -> None:
+        pass
+
+    def answer(self, lane: int, written: int, length: int, unread: int) -> None:
+        pass
+
+
 class Terms:
     send_timeout: float = 5.0
     body_timeout: float = 5.0
@@ -50,7 +60,7 @@ def server(pair: tuple[socket.socket, socket.socket]) -> socket.socket:
 
 
 def connection(server: socket.socket, codec: Codec | None = None) -> Connection:
-    return Connection(server, codec or http1.Connection(http1.Limits(), http1.Stamp()), 0, "", "0", Terms())
+    return Connection(server, codec or http1.Connection(http1.Limits(), http1.Stamp()), 0, "", "0", Terms(), Pen())
 
 
 def unread(server: socket.socket) -> bytes:

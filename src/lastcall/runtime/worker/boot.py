@@ -23,7 +23,7 @@ from lastcall.core.trust import Trust
 from lastcall.gateway import loading, warmup
 from lastcall.gateway.wsgi import Application, explain
 from lastcall.protocol.link import Report, Word, pack
-from lastcall.runtime import service
+from lastcall.runtime import custody, service
 from lastcall.runtime.board import Board
 from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.logs import AccessLog, ErrorLog
@@ -63,6 +63,8 @@ class Birth:
     access_log: AccessLog | None
     trust: Trust
     spend_after: int
+    custody: socket.socket | None
+    """What its custodian reports to; None: it has none."""
     output: tuple[int, int] | None
     """Descriptors that become stdout and stderr, when the application's output is caught."""
     blocked: Iterable[int]
@@ -100,6 +102,7 @@ def _live(birth: Birth) -> int:
         master = os.getppid()
         service.drop_privileges(settings.user, settings.group, settings.umask)
         die_with_master(master)
+        _place_in_custody(birth)
         if settings.chdir:
             os.chdir(settings.chdir)
         app = loading.load(settings.app, factory=settings.factory, app_dir=settings.app_dir)
@@ -126,6 +129,17 @@ def _live(birth: Birth) -> int:
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what Python does at exit: wait for the app's own threads
     atexit._run_exitfuncs()  # noqa: SLF001 - as above
     return exits.OK
+
+
+def _place_in_custody(birth: Birth) -> None:
+    """After the change of user: the custodian is as powerless as the worker. Without threads: it is a fork."""
+    if birth.custody is None:
+        return
+    try:
+        custody.place(birth.custody, birth.listeners)
+    except OSError as error:
+        text = f"[pool {birth.settings.pool}] child {os.getpid()} has no custodian: {error.strerror}"
+        birth.error_log.write(notes.Caution(text))
 
 
 def _warm_up(birth: Birth, worker: Worker) -> None:

@@ -16,8 +16,10 @@ import stat
 import struct
 from typing import Final, Protocol
 
+from lastcall.core.slot import State
 from lastcall.gateway.wsgi import ClientGone
 from lastcall.protocol.exchange import Codec, Request
+from lastcall.runtime import progress
 from lastcall.runtime.worker.body import Spool
 from lastcall.runtime.worker.outgoing import NoRoom, Outgoing
 
@@ -60,6 +62,13 @@ class Terms(Protocol):
     def tmp_dir(self) -> str: ...
 
 
+class Pen(Protocol):
+    """Writes into the slot what has become of a connection, for whoever finds it when this worker is dead."""
+
+    def mark(self, fd: int, state: int) -> None: ...
+    def answer(self, lane: int, written: int, length: int, unread: int) -> None: ...
+
+
 class Connection:
     """A codec on a socket. Implements `gateway.wsgi.Sink`.
 
@@ -68,12 +77,16 @@ class Connection:
     """
 
     __slots__ = (
-        "_glanced", "_pieces", "_terms", "body", "client", "codec", "continued", "deadline", "due", "ended", "fd",
-        "lingering", "listener", "out", "peeked", "peeks", "port", "refused", "registered", "request", "served", "sock",
-        "trusted",
+        "_glanced", "_pen", "_pieces", "_terms", "attempt", "body", "client", "codec", "continued", "deadline", "due",
+        "ended", "fd", "lane", "lingering", "listener", "out", "peeked", "peeks", "port", "refused", "registered", "request",
+        "running", "served", "sock", "trusted", "written",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, codec: Codec, listener: int, client: str, port: str, terms: Terms) -> None:
+    def __init__(
+        self, sock: socket.socket, codec: Codec, listener: int, client: str, port: str, terms: Terms,
+        pen: Pen,
+    ) -> None:  # fmt: skip
+        self._pen = pen
         self.sock = sock
         self.fd = sock.fileno()
         self.codec = codec
@@ -85,6 +98,10 @@ class Connection:
         self.registered = 0  # the epoll events asked for; 0: not registered
         self.request: Request | None = None
         self.body: Spool | None = None
+        self.lane = 0  # where the request under way stands in the slot
+        self.written: int | None = None  # bytes that were ever sent; None: ask the kernel
+        self.attempt = 1  # of the request that is the next, or under way
+        self.running = False  # the application runs, and not a byte of its answer has been sent
         self.continued = False  # the client has been told to go on and send its body
         self.peeks = True  # all that belongs to no finished request is in the kernel
         self.peeked = 0
@@ -135,6 +152,7 @@ class Connection:
         self.ended = not data
         if not self.lingering:
             self.codec.receive(data)
+            self._pen.mark(self.fd, State.TAKEN)
         return True
 
     def _hung_up(self) -> bool:
@@ -161,9 +179,32 @@ class Connection:
 
     def take(self) -> None:
         """Take off what was peeked: from here on it is in the codec alone, and so is what follows, until that is idle."""
+        self.peeks = self.codec.idle
+        if not self.peeks:
+            self._pen.mark(self.fd, State.TAKEN)
         if self.peeked:
             self._drop(self.peeked)
-        self.peeks = self.codec.idle
+
+    def settled(self) -> None:
+        """Nothing of an answer is left to be sent: from here on it is the next request that counts."""
+        self._pen.mark(self.fd, State.WHOLE if self.peeks or self.codec.idle else State.TAKEN)
+
+    def _answer(self, length: int) -> None:
+        """A byte of the answer is about to leave. First it is written down: a request that is answered is not run again.
+
+        `length`: bytes of all of it, where this write has them; else 0.
+        """
+        self.running = False
+        codec, pen = self.codec, self._pen
+        if codec.under_way or not (self.peeks or codec.idle):
+            length = 0
+        if self.written is None:
+            self.written = progress.written(self.sock) or 0
+        pen.answer(self.lane, self.written, length, self.peeked)
+        if self.due:
+            pen.mark(self.fd, State.TAKING)
+            self._drop(self.due)
+        pen.mark(self.fd, State.OPEN_ENDED if codec.under_way and codec.open_ended else State.ANSWERING)
 
     def whole(self) -> None:
         """The request under way is complete: the first byte of its answer will take it off, and nothing behind it."""
@@ -218,7 +259,9 @@ class Connection:
         if not self.continued:
             self.continued = True
             if self.request is not None and self.request.expects_continue:
+                running, self.running = self.running, False  # it is no answer yet
                 self.write(codec.interim())
+                self.running = running
         while (data := codec.read()) is None:
             if not self._wait(select.POLLIN, self._terms.body_timeout):
                 codec.keep = False
@@ -234,6 +277,8 @@ class Connection:
     # --- Out -----------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
+        if self.running:
+            self._answer(len(data))
         if self.due:
             self._drop(self.due)
         if self.out:
@@ -245,6 +290,7 @@ class Connection:
 
     def _keep(self, data: bytes) -> None:
         out = self.out
+        self.written = None
         if out is None:
             self.sock.setblocking(False)  # sendfile(2) knows no MSG_DONTWAIT
             out = self.out = Outgoing(self._terms.response_buffer, self._terms.tmp_dir)
@@ -261,11 +307,14 @@ class Connection:
 
     def _send_now(self, data: bytes) -> int:
         try:
-            return self.sock.send(data, DONT_WAIT)
+            sent = self.sock.send(data, DONT_WAIT)
         except BlockingIOError:
             return 0
         except OSError as error:
             raise ClientGone from error
+        if self.written is not None:
+            self.written = (self.written + sent) & 0xFFFFFFFF
+        return sent
 
     def flush(self) -> bool:
         """Send what was kept, as far as the client takes it; True when nothing is left. Raises ClientGone."""
@@ -292,6 +341,9 @@ class Connection:
         fileno, tell = getattr(file, "fileno", None), getattr(file, "tell", None)
         assert fileno is not None
         assert tell is not None
+        self.written = None
+        if self.running:
+            self._answer(0)
         if self.due:
             self._drop(self.due)
         if self.out is None:

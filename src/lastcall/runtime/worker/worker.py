@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, Final
 
-from lastcall.core import notes
+from lastcall.core import notes, rescue
 from lastcall.core import slot as layout
 from lastcall.core.accesslog import Record
 from lastcall.core.settings import Settings
@@ -29,6 +29,7 @@ from lastcall.gateway import wsgi
 from lastcall.protocol import fastcgi, http1
 from lastcall.protocol.exchange import ProtocolError, Request
 from lastcall.protocol.link import Report
+from lastcall.protocol.refusal import Refusal
 from lastcall.runtime.board import Board, SlotWriter
 from lastcall.runtime.closing import thaw
 from lastcall.runtime.inbox import Inbox, Parcel
@@ -276,16 +277,23 @@ class Worker:
         self, sock: socket.socket, listener: Listener, client: str, port: int, now: float, parcel: Parcel | None = None
     ) -> None:
         codec = fastcgi.Connection() if listener.fastcgi else http1.Connection(self._limits, self._stamp)
-        connection = Connection(sock, codec, listener.number, client, str(port), self.settings)
+        connection = Connection(sock, codec, listener.number, client, str(port), self.settings, self.place.slot)
         connection.trusted = self._trust(client or UNIX)
         connection.deadline = now + self._header_timeout
         self.connections[connection.fd] = connection
         self.place.slot.connections = len(self.connections)
         if parcel is not None:
             connection.continued = parcel.continued
+            connection.attempt = parcel.attempt
             if parcel.carried:
                 codec.receive(parcel.carried)
                 connection.peeks = False
+        if parcel is None:
+            connection.written = 0
+        connection.settled()
+        if parcel is not None and parcel.refusal is not None:
+            self._turn_away(connection, parcel.refusal)
+            return
         self._on_readable(connection, now)
         if len(self.connections) >= self.settings.max_connections:
             self._listen(on=False)
@@ -326,6 +334,7 @@ class Worker:
             self.close(connection)
             return
         if done:
+            connection.settled()
             self.settle(connection, now)
         else:
             connection.deadline = now + self._send_timeout
@@ -373,6 +382,10 @@ class Worker:
                 self._await(connection)
             return False
         connection.request = request
+        if self.place.board.has_quarantine and self._is_poison(request, now):
+            refusal = Refusal(500, "Requests like this one have ended the workers that ran them.", request.method)
+            self._turn_away(connection, refusal)
+            return False
         if request.length is not None and 0 < self.settings.max_body < request.length:
             raise ProtocolError(413, f"a request body may have {self.settings.max_body} bytes here")
         return True
@@ -421,6 +434,24 @@ class Worker:
             self.close(connection)
             return
         connection.drop_body()  # its room is needed now, and the connection may linger
+        connection.request = None
+        connection.refused = True
+        self.settle(connection, time.monotonic())
+
+    def _is_poison(self, request: Request, now: float) -> bool:
+        method, uri = request.method[: layout.TEXTS["method"]], request.target[: layout.TEXTS["uri"]]
+        return self.place.board.is_quarantined(rescue.fingerprint(method, uri), now)
+
+    def _turn_away(self, connection: Connection, refusal: Refusal) -> None:
+        """Answer a request that is not to be run, or not again, and close: of its bytes some may be gone already."""
+        connection.take()
+        connection.peeks = False
+        connection.running = True  # what is written now is an answer
+        try:
+            connection.write(connection.codec.turn_away(refusal))
+        except wsgi.ClientGone:
+            self.close(connection)
+            return
         connection.request = None
         connection.refused = True
         self.settle(connection, time.monotonic())
@@ -512,6 +543,7 @@ class Worker:
         """A request has been answered: nothing of it is kept."""
         connection.request = None
         connection.continued = False
+        connection.attempt = 1
         connection.served += 1
         connection.drop_body()
 
@@ -523,12 +555,22 @@ class Worker:
             env["CONTENT_LENGTH"] = str(connection.body.size)  # the chunked coding is undone: say what is there
         began = time.monotonic()
         slot = self.place.slot
-        slot.begin(lane, began, identity, request.method, request.target, connection.client)
+        slot.begin(
+            lane, began, identity, request.method, request.target, connection.client, connection.fd,
+            connection.codec.exchange, connection.attempt,
+        )  # fmt: skip
+        if connection.attempt > 1:
+            env["lastcall.attempt"] = connection.attempt
         self.errors.request_id = identity
         if self._stopping or self._overfull or not self._keepalive_timeout:
             connection.codec.keep = False
         before = resource.getrusage(resource.RUSAGE_THREAD) if self._wants_usage else None
+        connection.lane = lane
+        connection.running = True
         outcome = wsgi.run(self.app, env, connection.codec, connection)
+        connection.running = False
+        if not connection.out:
+            connection.settled()  # first, or a death in between would pass for one in the middle of an answer
         slot.end(lane)
         self._finish(connection)
         if outcome.error:

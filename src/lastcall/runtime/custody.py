@@ -1,0 +1,161 @@
+"""Custody: what keeps a worker's connections alive when the worker is not.
+
+Each worker has a *custodian*: a process that shares the worker's table of open files (clone(2) with CLONE_FILES), and
+nothing else. Whatever the worker has open, the kernel keeps open for both; SIGKILL takes the worker away, and the table
+stays. The custodian then picks the clients' connections out of it, sends them to the master, and ends. It costs a request
+nothing: no copy, no system call, and no moment between accept(2) and an entry in some list.
+
+(A duplicate of each connection, sent into a socketpair while a request runs, would do as well. It costs 6 microseconds a
+request, and loses what is killed between accept(2) and sendmsg(2).)
+
+The worker must not be asked to do anything for it: it is the worker that is dead. The custodian itself can be killed, too;
+then its worker's clients see a close, as they would without it, and the cut list has their names all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import select
+import signal
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+import msgspec
+
+from lastcall.runtime import rights
+from lastcall.runtime.sockets import Listener
+
+NAME: Final = "lastcall-keeper"
+"""Of the process, in ps and /proc/PID/comm: at most 15 bytes."""
+BATCH: Final = 64
+"""Connections in one packet; the kernel takes up to 253 (SCM_MAX_FD)."""
+PACKET_MAX: Final = 65536
+_CLONE_FILES: Final = 0x400
+_CLONE_SIBLING: Final = 0x8000
+"""CLONE_PARENT (sched.h): the new process is a child of the master's, as the worker is."""
+_SYS_CLONE: Final = {"x86_64": 56, "aarch64": 220, "riscv64": 220}
+_PR_SET_NAME: Final = 15
+_PR_GET_NAME: Final = 16
+
+
+class Rescued(msgspec.Struct, frozen=True, array_like=True):
+    """A connection of a dead worker, whose descriptor comes with the packet."""
+
+    was: int
+    """Its number in the worker."""
+    listener: int
+    client: str
+    port: int
+
+
+class Report(msgspec.Struct, frozen=True, array_like=True):
+    """What a custodian says: first who it is, later what it has found."""
+
+    pid: int
+    found: list[Rescued] = []
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """A listener, as far as its connections can be told by it."""
+
+    number: int
+    family: int
+    name: object
+
+    def leads_to(self, family: int, name: object) -> bool:
+        """Whether a connection with this local address has come through it."""
+        if family != self.family:
+            return False
+        if isinstance(self.name, tuple) and isinstance(name, tuple):
+            host, port = self.name[:2]
+            return bool(port == name[1] and (host in ("0.0.0.0", "::") or host == name[0]))  # noqa: S104 - compared
+        return name == self.name
+
+
+def available() -> bool:
+    """Whether this machine's clone(2) is known here."""
+    return platform.machine() in _SYS_CLONE
+
+
+def place(link: socket.socket, listeners: Iterable[Listener]) -> None:
+    """In a new worker, before it has threads: give it a custodian, which reports to `link`. Raises OSError.
+
+    The custodian blocks every signal: what is sent to the whole group, or to all of a control group, is not for it.
+    """
+    doors = [_Door(listener.number, listener.sock.family, listener.sock.getsockname()) for listener in listeners]
+    libc = ctypes.CDLL(None, use_errno=True)
+    worker = os.pidfd_open(os.getpid())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    name = ctypes.create_string_buffer(16)
+    libc.prctl(_PR_GET_NAME, name, 0, 0, 0)
+    libc.prctl(_PR_SET_NAME, NAME.encode(), 0, 0, 0)  # before: from its first moment on it can be told from a worker
+    try:
+        flags = _CLONE_FILES | _CLONE_SIBLING | signal.SIGCHLD
+        pid = libc.syscall(_SYS_CLONE[platform.machine()], flags, 0, 0, 0, 0)
+        if pid < 0:
+            number = ctypes.get_errno()
+            os.close(worker)
+            raise OSError(number, os.strerror(number))
+        if pid == 0:
+            _keep(link, worker, doors)
+    finally:
+        libc.prctl(_PR_SET_NAME, name, 0, 0, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _keep(link: socket.socket, worker: int, doors: list[_Door]) -> NoReturn:
+    """Wait for the worker's end, hand over what it has left, and end. The table is the worker's: close nothing."""
+    try:
+        link.send(msgspec.json.encode(Report(os.getpid())))
+        poll = select.poll()
+        poll.register(worker, select.POLLIN)
+        poll.poll()
+        _hand_over(link, doors)
+    finally:
+        os._exit(0)
+
+
+def _hand_over(link: socket.socket, doors: list[_Door]) -> None:
+    left = [(rescued, fd) for fd in _descriptors() if (rescued := _client(fd, doors)) is not None]
+    for start in range(0, len(left), BATCH):
+        batch = left[start : start + BATCH]
+        report = msgspec.json.encode(Report(os.getpid(), [rescued for rescued, _ in batch]))
+        rights.send(link, report, [fd for _, fd in batch])
+
+
+def _descriptors() -> list[int]:
+    return sorted(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208 - numbers, not paths
+
+
+def _client(fd: int, doors: list[_Door]) -> Rescued | None:
+    """A client's connection, or None for anything else: the application has sockets of its own."""
+    try:
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            name, peer = sock.getsockname(), sock.getpeername()
+            for door in doors:
+                if door.leads_to(sock.family, name):
+                    host, port = peer[:2] if isinstance(peer, tuple) else ("", 0)
+                    return Rescued(fd, door.number, host, port)
+    except OSError:
+        pass  # no socket, or a listener, or a connection whose peer has reset it
+    return None
+
+
+def receive(link: socket.socket) -> tuple[Report, list[int]] | None:
+    """In the master: the next report, and its descriptors; None at the end. Raises BlockingIOError."""
+    packet, fds = rights.receive(link, PACKET_MAX, BATCH, socket.MSG_DONTWAIT)
+    if not packet:
+        return None
+    try:
+        return msgspec.json.decode(packet, type=Report), fds
+    except msgspec.MsgspecError:
+        for fd in fds:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        return None

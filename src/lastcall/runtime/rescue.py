@@ -1,0 +1,331 @@
+"""The master's part of custody: what a dead worker has left is judged, and sent where it can be answered.
+
+A burial has two halves, in any order: the worker is reaped, and its custodian has said all that it has found. When both are
+there (or the custodian has taken too long, or was killed as well) each connection gets its verdict, from `core/rescue.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from lastcall.core import cuts, notes, rescue
+from lastcall.core.rescue import Verdict
+from lastcall.core.slot import Lane, State
+from lastcall.protocol.refusal import Refusal
+from lastcall.runtime import custody, progress
+from lastcall.runtime.board import Board
+from lastcall.runtime.custody import Rescued
+from lastcall.runtime.cutlist import Death
+from lastcall.runtime.inbox import Inbox, Parcel
+from lastcall.runtime.port import Port
+
+PATIENCE: Final = 5.0
+"""Seconds for a custodian to say what it has found: it takes one millisecond, on a machine that swaps more."""
+RETRY: Final = 0.02
+"""Seconds until a full inbox is tried again."""
+SHELTER: Final = 30.0
+"""Seconds for which a connection that finds no room in the inbox is kept. By then nobody takes any out: it is closed."""
+REMEMBERED: Final = 256
+"""Kinds of requests whose deaths are counted; the oldest is forgotten first."""
+QUARANTINE: Final = 600.0
+"""Seconds for which a kind of request that has killed twice is not run."""
+STATUSES: Final = {Verdict.REFUSE: 503, Verdict.LATE: 504, Verdict.POISON: 500}
+_RESET: Final = struct.pack("ii", 1, 0)
+
+
+@dataclass(slots=True)
+class Grave:
+    """A worker that has been reaped."""
+
+    death: Death
+    lanes: tuple[tuple[Lane, str], ...]
+    """The requests in flight, and the line of code of each, or ""."""
+    states: bytes
+    """Of each of its descriptors."""
+
+    @property
+    def blamed(self) -> bool:
+        """By what it did itself: a crash, an exit, the memory it took. SIGKILL by hand is nobody's fault."""
+        kind, number = self.death.kind, self.death.status & 0x7F
+        return kind is cuts.Kind.OOM or (kind is cuts.Kind.DIED and number != signal.SIGKILL)
+
+    def overdue(self, lane: Lane) -> bool:
+        """Whether this request is the one that was cut for having run too long."""
+        late = self.death.clock - lane.begun > self.death.request_timeout
+        return self.death.kind is cuts.Kind.REQUEST_TIMEOUT and late
+
+
+@dataclass(slots=True)
+class Ward:
+    """A worker's custodian, as the master has it."""
+
+    sock: socket.socket
+    keeper: int = 0
+    found: list[tuple[Rescued, int]] = field(default_factory=list)
+    said_all: bool = False
+    grave: Grave | None = None
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What has become of a request in flight; what the cut list says."""
+
+    lane: Lane
+    where: str
+    death: Death
+    verdict: Verdict | None
+    """None: there was nobody left to answer."""
+
+    @property
+    def done(self) -> str:
+        """In words, for the cut list."""
+        return "nobody to answer" if self.verdict is None else self.verdict.value
+
+
+class Rescue:
+    """All burials under way."""
+
+    def __init__(
+        self, port: Port, board: Board, inbox: Inbox, rule: Callable[[], str], tell: Callable[[list[Fate]], None],
+        note: Callable[[notes.Note], None],
+    ) -> None:  # fmt: skip
+        self._port = port
+        self._board = board
+        self._inbox = inbox
+        self._rule = rule
+        self._tell = tell
+        self._note = note
+        self._wards: dict[int, Ward] = {}  # by descriptor
+        self._keepers: set[int] = set()
+        self._homeless: list[tuple[Parcel, float]] = []
+        self._retry_at: float | None = None
+        self._deaths: dict[str, tuple[int, float]] = {}  # fingerprint -> how many, when last
+
+    def attach(self, sock: socket.socket, keeper: int = 0) -> Ward:
+        """Listen to a new worker's custodian."""
+        ward = Ward(sock, keeper)
+        self._wards[sock.fileno()] = ward
+        self._port.watch(sock.fileno())
+        if keeper:
+            self._keepers.add(keeper)
+        return ward
+
+    def owns(self, fd: int) -> bool:
+        return fd in self._wards
+
+    def is_keeper(self, pid: int) -> bool:
+        """Whether a reaped process was a custodian; forgets it."""
+        for fd in list(self._wards):
+            self.hear(fd)
+        known = pid in self._keepers
+        self._keepers.discard(pid)
+        return known
+
+    def hear(self, fd: int) -> None:
+        """Take in what a custodian says."""
+        ward = self._wards[fd]
+        while not ward.said_all:
+            try:
+                said = custody.receive(ward.sock)
+            except BlockingIOError:
+                return
+            except OSError:
+                said = None
+            if said is None:
+                ward.said_all = True
+                break
+            report, fds = said
+            ward.keeper = report.pid
+            self._keepers.add(report.pid)
+            ward.found += zip(report.found, fds, strict=False)
+        self._conclude(ward)
+
+    def bury(self, ward: Ward | None, grave: Grave) -> None:
+        """The worker has been reaped. Without a custodian nobody can be answered."""
+        if ward is None:
+            self._settle([], grave)
+            return
+        ward.grave = grave
+        ward.deadline = self._port.now() + PATIENCE
+        if ward.sock.fileno() in self._wards:
+            self.hear(ward.sock.fileno())
+        else:
+            self._conclude(ward)
+
+    def _conclude(self, ward: Ward) -> None:
+        if ward.grave is None or not ward.said_all:
+            if ward.said_all and ward.sock.fileno() in self._wards:
+                self._port.unwatch(ward.sock.fileno())  # the end is readable for ever
+                del self._wards[ward.sock.fileno()]
+            return
+        fd = ward.sock.fileno()
+        if self._wards.pop(fd, None) is not None:
+            self._port.unwatch(fd)
+        ward.sock.close()
+        self._settle(ward.found, ward.grave)
+
+    def next_deadline(self) -> float | None:
+        times = [ward.deadline for ward in self._wards.values() if ward.deadline is not None]
+        if self._retry_at is not None:
+            times.append(self._retry_at)
+        return min(times, default=None)
+
+    def expire(self, now: float) -> None:
+        """Do without custodians that do not answer; try again to find room for connections."""
+        for ward in list(self._wards.values()):
+            if ward.deadline is not None and ward.deadline <= now:
+                ward.said_all = True
+                self._conclude(ward)
+        if self._retry_at is not None and self._retry_at <= now:
+            self._retry_at = None
+            waiting, self._homeless = self._homeless, []
+            for parcel, until in waiting:
+                if until <= now:
+                    self._note(notes.Trouble(f"a connection of {parcel.client} found no worker, and is closed"))
+                    _close(parcel.fd)
+                else:
+                    self._send(parcel, until)
+
+    # --- Verdicts -----------------------------------------------------------------------
+
+    def _settle(self, found: list[tuple[Rescued, int]], grave: Grave) -> None:
+        """First all of it is written down, then it is done: who is answered is in the list."""
+        lanes = {lane.fd: (lane, where) for lane, where in grave.lanes}
+        fates: list[Fate] = []
+        orders: list[tuple[Verdict, Rescued, int, Lane | None, State]] = []
+        for rescued, fd in found:
+            state = State(grave.states[rescued.was]) if rescued.was < len(grave.states) else State.OPEN_ENDED
+            lane, where = lanes.pop(rescued.was, (None, ""))
+            if lane is not None:
+                lane, state = progress.judge(fd, lane, state)
+            verdict = self._judge(lane, state, grave)
+            orders.append((verdict, rescued, fd, lane, state))
+            if lane is not None:
+                fates.append(Fate(lane, where, grave.death, verdict))
+        fates += [Fate(lane, where, grave.death, None) for lane, where in lanes.values()]
+        if fates:
+            self._tell(fates)
+        for order in orders:
+            self._carry_out(*order)
+
+    def _judge(self, lane: Lane | None, state: State, grave: Grave) -> Verdict:
+        if lane is None:
+            return rescue.judge(None, state, rule=self._rule())
+        if grave.overdue(lane):
+            return Verdict.CUT if state >= State.ANSWERING else Verdict.LATE
+        alone = len(grave.lanes) == 1
+        taken_by = self._count(lane) if grave.blamed and alone else 0
+        verdict = rescue.judge(lane, state, rule=self._rule(), taken_by=taken_by)
+        if verdict is Verdict.AGAIN and grave.blamed and not alone and lane.attempt >= rescue.BLAMED_MAX:
+            # One of several has done it twice, and nobody knows which: none is run a third time, none is called poison.
+            return Verdict.REFUSE
+        if verdict is Verdict.POISON:
+            self._note(notes.Poison(lane.request, QUARANTINE))
+            self._board.quarantine(rescue.fingerprint(lane.method, lane.uri), self._port.now() + QUARANTINE)
+        return verdict
+
+    def _count(self, lane: Lane) -> int:
+        """How many workers requests like this one have taken with them lately, this one included."""
+        key, now = rescue.fingerprint(lane.method, lane.uri), self._port.now()
+        deaths, last = self._deaths.pop(key, (0, now))
+        deaths = deaths + 1 if now - last <= QUARANTINE else 1
+        self._deaths[key] = (deaths, now)
+        if len(self._deaths) > REMEMBERED:
+            del self._deaths[next(iter(self._deaths))]
+        return deaths
+
+    def _carry_out(self, verdict: Verdict, rescued: Rescued, fd: int, lane: Lane | None, state: State) -> None:
+        attempt = 1 if lane is None else lane.attempt
+        refusal: Refusal | None = None
+        match verdict:
+            case Verdict.PASS_ON:
+                pass
+            case Verdict.AGAIN:
+                attempt += 1
+            case Verdict.REFUSE | Verdict.LATE | Verdict.POISON:
+                refusal = _refusal(STATUSES[verdict], lane)
+            case Verdict.CUT:
+                if state is State.OPEN_ENDED:
+                    _reset(fd)
+                else:
+                    _close(fd)
+                return
+        parcel = Parcel(fd, rescued.listener, rescued.client, rescued.port, b"", False, attempt, refusal)
+        self._send(parcel, self._port.now() + SHELTER)
+
+    def _send(self, parcel: Parcel, until: float) -> None:
+        if self._inbox.put(parcel):
+            _close(parcel.fd)
+            return
+        self._homeless.append((parcel, until))
+        self._retry_at = self._retry_at or self._port.now() + RETRY
+
+    @property
+    def busy(self) -> bool:
+        """A burial is not over, or a connection waits for room."""
+        return bool(self._homeless) or any(ward.grave is not None for ward in self._wards.values())
+
+    def finish(self) -> None:
+        """At the very end, when nobody else is waited for: wait until all burials are over, PATIENCE at most."""
+        poll = select.poll()
+        for fd in self._wards:
+            poll.register(fd, select.POLLIN)
+        while any(ward.grave is not None for ward in self._wards.values()):
+            left = (self.next_deadline() or 0) - self._port.now()
+            for fd, _ in poll.poll(max(0.0, left) * 1000 + 1):
+                if fd in self._wards:
+                    self.hear(fd)
+                if fd not in self._wards:
+                    poll.unregister(fd)
+            self.expire(self._port.now())
+
+    def homeless(self) -> list[Parcel]:
+        """Connections that wait for room in the inbox. They are the caller's afterwards."""
+        parcels = [parcel for parcel, _ in self._homeless]
+        self._homeless.clear()
+        self._retry_at = None
+        return parcels
+
+    def let_go(self) -> None:
+        """In a new worker: close what is the master's."""
+        for ward in self._wards.values():
+            ward.sock.close()
+            for _, fd in ward.found:
+                _close(fd)
+        for parcel, _ in self._homeless:
+            _close(parcel.fd)
+
+
+def _refusal(status: int, lane: Lane | None) -> Refusal:
+    if lane is None:
+        return Refusal(status, "The worker that was reading this request has died. The application had not begun.")
+    detail = {
+        500: "This request has ended the workers that ran it; it is not run again.",
+        503: "The worker that was running this request has died before it had answered.",
+        504: "This request was ended for having run too long.",
+    }[status]
+    return Refusal(status, detail, lane.method, lane.exchange, lane.request_id, lane.step, begun=True)
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:
+        pass
+
+
+def _reset(fd: int) -> None:
+    """Close with RST: half of an answer must not pass for the whole."""
+    with socket.socket(fileno=fd) as sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        except OSError:
+            pass

@@ -1,0 +1,86 @@
+"""What is done about the connections of a dead worker: every case, as a table."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from lastcall.core.rescue import ATTEMPTS_MAX, BLAMED_MAX, RULES, Verdict, fingerprint, judge
+from lastcall.core.slot import Lane, State
+
+
+def lane(method: str = "POST", attempt: int = 1) -> Lane:
+    return Lane(0, 1.0, attempt, "r-1", method, "/x", "10.0.0.9", "", fd=9)
+
+
+CASES = [
+    (None, State.WHOLE, Verdict.PASS_ON),
+    (None, State.TAKEN, Verdict.REFUSE),
+    (None, State.ANSWERING, Verdict.CUT),
+    (None, State.OPEN_ENDED, Verdict.CUT),
+    (lane("GET"), State.WHOLE, Verdict.AGAIN),
+    (lane("HEAD"), State.WHOLE, Verdict.AGAIN),
+    (lane("OPTIONS"), State.WHOLE, Verdict.AGAIN),
+    (lane("GET"), State.TAKEN, Verdict.REFUSE),
+    (lane("GET"), State.ANSWERING, Verdict.CUT),
+    (lane("GET"), State.OPEN_ENDED, Verdict.CUT),
+    (lane("POST"), State.WHOLE, Verdict.REFUSE),
+    (lane("PUT"), State.WHOLE, Verdict.REFUSE),
+    (lane("TRACE"), State.WHOLE, Verdict.REFUSE),
+    (lane("get"), State.WHOLE, Verdict.REFUSE),
+    (lane("POST"), State.TAKEN, Verdict.REFUSE),
+    (lane("POST"), State.ANSWERING, Verdict.CUT),
+    (lane("GET", ATTEMPTS_MAX - 1), State.WHOLE, Verdict.AGAIN),
+    (lane("GET", ATTEMPTS_MAX), State.WHOLE, Verdict.POISON),
+]
+
+
+@pytest.mark.parametrize(("running", "state", "verdict"), CASES)
+def test_by_default(running: Lane | None, state: State, verdict: Verdict) -> None:
+    """`replay = "safe"`, and nobody blames the request."""
+    assert judge(running, state, rule="safe") is verdict
+
+
+@pytest.mark.parametrize(
+    ("rule", "method", "verdict"),
+    [
+        ("none", "GET", Verdict.REFUSE),
+        ("idempotent", "GET", Verdict.AGAIN),
+        ("idempotent", "PUT", Verdict.AGAIN),
+        ("idempotent", "DELETE", Verdict.AGAIN),
+        ("idempotent", "POST", Verdict.REFUSE),
+        ("idempotent", "PATCH", Verdict.REFUSE),
+    ],
+)
+def test_by_another_rule(rule: str, method: str, verdict: Verdict) -> None:
+    """RFC 9110 section 9.2: what may be repeated."""
+    assert judge(lane(method), State.WHOLE, rule=rule) is verdict
+
+
+def test_a_request_that_has_taken_too_many_workers_is_poison() -> None:
+    """Whatever its method; but never once its answer has begun."""
+    assert judge(lane("GET"), State.WHOLE, rule="safe", taken_by=BLAMED_MAX - 1) is Verdict.AGAIN
+    assert judge(lane("GET"), State.WHOLE, rule="safe", taken_by=BLAMED_MAX) is Verdict.POISON
+    assert judge(lane("POST"), State.TAKEN, rule="safe", taken_by=BLAMED_MAX) is Verdict.POISON
+    assert judge(lane("GET"), State.ANSWERING, rule="safe", taken_by=BLAMED_MAX) is Verdict.CUT
+
+
+def test_nothing_is_answered_twice_and_nothing_is_run_again_that_was_taken() -> None:
+    """Over all cases: only a whole request is run again, and only one that is not being answered gets an answer."""
+    methods = ("GET", "POST", "PUT")
+    for rule, state, method, attempt, taken in itertools.product(RULES, State, methods, range(1, 7), range(4)):
+        verdict = judge(lane(method, attempt), state, rule=rule, taken_by=taken)
+        if verdict in (Verdict.AGAIN, Verdict.PASS_ON):
+            assert state is State.WHOLE
+            assert method in RULES[rule]
+            assert attempt < ATTEMPTS_MAX
+        if state >= State.ANSWERING:
+            assert verdict is Verdict.CUT
+
+
+def test_likeness_is_of_method_and_uri() -> None:
+    """And fits into sixteen bytes, whatever they are made of."""
+    assert fingerprint("GET", "/a") == fingerprint("GET", "/a")
+    assert len({fingerprint(m, u) for m in ("GET", "POST") for u in ("/a", "/b", "/\xe9", "/\u20ac")}) == 8
+    assert len(bytes.fromhex(fingerprint("GET", "/a" * 1000))) == 16
