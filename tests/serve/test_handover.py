@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -209,6 +210,16 @@ def test_a_request_that_becomes_whole_while_its_worker_is_busy_is_served_by_anot
         waiting.join()
 
 
+def sockets_of(pid: int) -> set[int]:
+    """The descriptors of a process that are sockets."""
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since
+            if str(entry.readlink()).startswith("socket:"):
+                found.add(int(entry.name))
+    return found
+
+
 def duplicate(pid: int, fd: int) -> socket.socket:
     """Another process's socket, for us too: pidfd_getfd(2)."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -225,18 +236,18 @@ def test_the_request_that_a_killed_worker_was_in_is_still_in_its_socket(
     serve: Servers, folder: Path, threads: str, behind: bytes
 ) -> None:
     """Whoever has the connection can read it, whole, and answer it."""
-    server = serve("apps:app", "--app-dir", str(APPS), "--workers", "1", "--threads", threads)
+    alone = ("--workers", "1", "--threads", threads, "--custody", "off")  # else somebody answers, and takes it
+    server = serve("apps:app", "--app-dir", str(APPS), *alone)
     (worker,) = server.workers()
-    descriptors = Path(f"/proc/{worker}/fd")
-    before = set(descriptors.iterdir())
+    before = sockets_of(worker)
     end = folder / "never.flag"
     data = http.head("POST", f"/wait{end}", b"hello") + b"hello"
     with http.Connection(server.http_address) as client:
         client.send(data[:-3])
         client.send(data[-3:] + behind)
         eventually(end.with_suffix(".begun").exists, "the request has begun")
-        (fd,) = set(descriptors.iterdir()) - before
-        with duplicate(worker, int(fd.name)) as ours:
+        (fd,) = sockets_of(worker) - before
+        with duplicate(worker, fd) as ours:
             os.kill(worker, signal.SIGKILL)
             eventually(lambda: worker not in server.workers(), "the worker is dead")
             ours.settimeout(5)
