@@ -8,8 +8,6 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from drills.conftest import Judged, Rehearsal, Stages
 from lastcall.core import cuts
 from lastcall.runtime import cutlist
@@ -48,29 +46,25 @@ def ids(seen: list[Seen]) -> set[str]:
     return {one.id.replace("/", ".") for one in seen}
 
 
-@pytest.mark.parametrize("threads", ["1", "3"])
 def test_nobody_who_only_reads_notices_that_workers_are_killed(
-    stage: Stages, rehearsal: Rehearsal, judged: Judged, threads: str
+    stage: Stages, rehearsal: Rehearsal, judged: Judged
 ) -> None:
     """GET, in every way there is: 0 errors."""
-    scene = stage("--threads", threads, gift=False)
+    scene = stage(gift=False)
     with scene.load(pace=0.01, target="/slow/0.01") as load:
-        verdict = judged(
-            rehearse(scene, load, murder(random.Random(1)), rehearsal.restarts * KILLS, 8, f"kill -9, GET, {threads}")
-        )
+        verdict = judged(rehearse(scene, load, murder(random.Random(1)), rehearsal.restarts * KILLS, 8, "kill -9, GET"))
     verdict.assert_flawless()
     eventually(lambda: len(scene.server.workers()) == scene.workers, "the pool is whole")
 
 
-@pytest.mark.parametrize("threads", ["1", "3"])
 def test_orders_are_answered_or_refused_in_words_and_listed(
-    stage: Stages, rehearsal: Rehearsal, judged: Judged, threads: str
+    stage: Stages, rehearsal: Rehearsal, judged: Judged
 ) -> None:
     """POST: every failure is a 503 that says so, and the cut list has exactly those; no order is done without a trace."""
-    scene = stage("--threads", threads, fronts=(*DIRECT, *NGINX))
+    scene = stage(fronts=(*DIRECT, *NGINX))
     with scene.load(pace=0.01) as load:
         verdict = judged(
-            rehearse(scene, load, murder(random.Random(2)), rehearsal.restarts * KILLS, 8, f"kill -9, POST, {threads}")
+            rehearse(scene, load, murder(random.Random(2)), rehearsal.restarts * KILLS, 8, "kill -9, POST")
         )
     failed = [one for one in verdict.requests if not one.yes]
     assert {one.what for one in failed} <= {"503"}, str(verdict)

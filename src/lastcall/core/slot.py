@@ -34,10 +34,13 @@ DETAILS: Final = struct.Struct("<IBIH" + "".join(f"{width}s" for width in TEXTS.
 """version, attempt, descriptor, exchange, the texts, version again."""
 DETAILS_AT: Final = 8
 LANE_BYTES: Final = 512
-ANSWER: Final = struct.Struct("<III")
+ANSWER: Final = struct.Struct("<III?")
 """About the answer, written down before its first byte leaves: bytes that the connection had been written before, bytes of
-the answer where one write has all of it (else 0), bytes unread before the request was taken."""
+the answer where one write has all of it (else 0), bytes unread before the request was taken, whether it
+is kept."""
 ANSWER_AT: Final = 496
+DONE_AT: Final = 510
+"""A byte: all of the answer has been handed to the kernel, and the lane is about to end."""
 STEP_BYTES: Final = TEXTS["step"]
 SLOT_BYTES: Final = HEAD.size + LANES * LANE_BYTES
 
@@ -86,6 +89,8 @@ class Lane:
     written: int = 0
     length: int = 0
     unread: int = 0
+    kept: bool = False
+    done: bool = False
     """See ANSWER."""
 
     @property
@@ -127,10 +132,24 @@ def unpack(data: bytes) -> Slot:
         before, attempt, fd, exchange, *texts, after = DETAILS.unpack_from(data, at + DETAILS_AT)
         if before == after:
             request_id, method, uri, client, step = map(_text, texts)
-            written, length, unread = ANSWER.unpack_from(data, at + ANSWER_AT)
+            written, length, unread, kept = ANSWER.unpack_from(data, at + ANSWER_AT)
             lanes.append(
                 Lane(
-                    number, begun, attempt, request_id, method, uri, client, step, fd, exchange, written, length, unread
+                    number,
+                    begun,
+                    attempt,
+                    request_id,
+                    method,
+                    uri,
+                    client,
+                    step,
+                    fd,
+                    exchange,
+                    written,
+                    length,
+                    unread,
+                    kept,
+                    data[at + DONE_AT] == 1,
                 )
             )
     return Slot(pid, generation, serial, connections, requests, tuple(lanes))

@@ -194,6 +194,7 @@ class SlotWriter:
             method.encode("latin-1", "replace"), uri.encode("latin-1", "replace"), client.encode("latin-1", "replace"),
             b"", version,
         )  # fmt: skip
+        self._memory[at + layout.DONE_AT] = 0
         layout.BEGUN.pack_into(self._memory, at, now)
 
     def mark(self, fd: int, state: int) -> None:
@@ -201,11 +202,15 @@ class SlotWriter:
         if fd < layout.FDS:
             self._memory[self._states_at + fd] = state
 
-    def answer(self, lane: int, written: int, length: int, unread: int) -> None:
+    def answer(self, lane: int, written: int, length: int, unread: int, kept: bool) -> None:
         """The first byte of an answer is about to leave: see `slot.ANSWER`."""
         layout.ANSWER.pack_into(
-            self._memory, self._at + lane * layout.LANE_BYTES + layout.ANSWER_AT, written, length, unread
+            self._memory, self._at + lane * layout.LANE_BYTES + layout.ANSWER_AT, written, length, unread, kept
         )
+
+    def done(self, lane: int) -> None:
+        """All of the answer has been handed to the kernel: whatever is done next is about the next request."""
+        self._memory[self._at + lane * layout.LANE_BYTES + layout.DONE_AT] = 1
 
     def end(self, lane: int) -> None:
         layout.BEGUN.pack_into(self._memory, self._at + lane * layout.LANE_BYTES, 0.0)

@@ -45,6 +45,8 @@ def _count(sock: socket.socket, what: int) -> int:
 
 def judge(fd: int, lane: Lane, state: State) -> tuple[Lane | None, State]:
     """What is true of a connection whose slot says `lane` and `state`: no lane where the answer had gone out as a whole."""
+    if lane.done:
+        return None, State.TAKEN if state is State.TAKEN else State.WHOLE
     if state in (State.WHOLE, State.TAKEN):
         return lane, state
     with socket.socket(fileno=fd) as sock:

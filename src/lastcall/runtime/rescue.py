@@ -37,6 +37,9 @@ REMEMBERED: Final = 256
 QUARANTINE: Final = 600.0
 """Seconds for which a kind of request that has killed twice is not run."""
 STATUSES: Final = {Verdict.REFUSE: 503, Verdict.LATE: 504, Verdict.POISON: 500}
+PIECE: Final = 65536
+PIECES_MAX: Final = 64
+"""Of a request that is not run: what is taken off at once. A whole one is smaller; the rest is dropped later."""
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -204,8 +207,12 @@ class Rescue:
         for rescued, fd in found:
             state = State(grave.states[rescued.was]) if rescued.was < len(grave.states) else State.OPEN_ENDED
             lane, where = lanes.pop(rescued.was, (None, ""))
+            running = lane
             if lane is not None:
                 lane, state = progress.judge(fd, lane, state)
+            if running is not None and lane is None and not running.kept:
+                _close(fd)  # answered, and its client waits for the end of the connection
+                continue
             verdict = self._judge(lane, state, grave)
             orders.append((verdict, rescued, fd, lane, state))
             if lane is not None:
@@ -252,6 +259,7 @@ class Rescue:
                 attempt += 1
             case Verdict.REFUSE | Verdict.LATE | Verdict.POISON:
                 refusal = _refusal(STATUSES[verdict], lane)
+                _take_off(fd)
             case Verdict.CUT:
                 if state is State.OPEN_ENDED:
                     _reset(fd)
@@ -313,6 +321,19 @@ def _refusal(status: int, lane: Lane | None) -> Refusal:
         504: "This request was ended for having run too long.",
     }[status]
     return Refusal(status, detail, lane.method, lane.exchange, lane.request_id, lane.step, begun=True)
+
+
+def _take_off(fd: int) -> None:
+    """Drop the request: whoever finds the connection without its refusal, for a second worker has died, must not run it."""
+    with socket.socket(fileno=fd) as sock:
+        try:
+            for _ in range(PIECES_MAX):
+                if not sock.recv(PIECE, socket.MSG_DONTWAIT):
+                    break
+        except OSError:
+            pass  # nothing is left; or the client has gone, which whoever answers finds out
+        finally:
+            sock.detach()
 
 
 def _close(fd: int) -> None:

@@ -23,7 +23,7 @@ class Pen:
     def mark(self, fd: int, state: int) -> None:
         pass
 
-    def answer(self, lane: int, written: int, length: int, unread: int) -> None:
+    def answer(self, lane: int, written: int, length: int, unread: int, kept: bool) -> None:
         pass
 
 

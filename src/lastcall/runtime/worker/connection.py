@@ -66,7 +66,7 @@ class Pen(Protocol):
     """Writes into the slot what has become of a connection, for whoever finds it when this worker is dead."""
 
     def mark(self, fd: int, state: int) -> None: ...
-    def answer(self, lane: int, written: int, length: int, unread: int) -> None: ...
+    def answer(self, lane: int, written: int, length: int, unread: int, kept: bool) -> None: ...
 
 
 class Connection:
@@ -200,7 +200,7 @@ class Connection:
             length = 0
         if self.written is None:
             self.written = progress.written(self.sock) or 0
-        pen.answer(self.lane, self.written, length, self.peeked)
+        pen.answer(self.lane, self.written, length, self.peeked, codec.keep)
         if self.due:
             pen.mark(self.fd, State.TAKING)
             self._drop(self.due)
@@ -392,4 +392,5 @@ class Connection:
         if self.out is not None:
             self.out.close()
         self.drop_body()
+        self._pen.mark(self.fd, State.WHOLE)  # for the next connection that gets this number, from its first moment on
         self.sock.close()

@@ -570,7 +570,8 @@ class Worker:
         outcome = wsgi.run(self.app, env, connection.codec, connection)
         connection.running = False
         if not connection.out:
-            connection.settled()  # first, or a death in between would pass for one in the middle of an answer
+            slot.done(lane)
+            connection.settled()
         slot.end(lane)
         self._finish(connection)
         if outcome.error:
