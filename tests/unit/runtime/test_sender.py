@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from lastcall.runtime import sender
+from support.processes import eventually
 
 
 def put(proc: Path, pid: int, forebear: int, *, name: bytes = b"sh", command: bytes = b"", uid: int = 0) -> None:
@@ -82,6 +83,8 @@ def test_a_real_family_is_found() -> None:
     """A shell, started by this test, that waits for its input's end."""
     script = 'read line; : "of the family"'
     with subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE) as shell:
+        # Popen returns when the exec has begun: the command line is there a moment later.
+        eventually(lambda: Path(f"/proc/{shell.pid}/cmdline").read_bytes().startswith(b"/bin/sh\0"), "it is a shell")
         text = sender.describe(shell.pid, 12)
     ours = sender.describe(os.getpid())
     assert text == f"""pid {shell.pid} uid 12 (/bin/sh -c 'read line; : "of the family"') < """ + ours.replace(
