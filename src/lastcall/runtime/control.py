@@ -9,7 +9,6 @@ import contextlib
 import os
 import select
 import socket
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,12 @@ import msgspec
 
 from lastcall.protocol.control import LINE_MAX, Command, Reply
 from lastcall.protocol.handover import Client
+from lastcall.runtime import sender
 
 NAME: Final = "control.sock"
 CLIENTS_MAX: Final = 64
 COMMAND_MAX: Final = 4096
 """Bytes of a command's line."""
-_CREDENTIALS: Final = struct.Struct("=iII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +134,7 @@ class ControlServer:
             self.answer(client.ticket, Reply(ok=False, text=f"not a command: {error}"))
             return None
         client.heard = True
-        pid, uid, _ = _CREDENTIALS.unpack(
-            client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        )
-        return Asked(client.ticket, command, pid, uid)
+        return Asked(client.ticket, command, *sender.peer(client.sock))
 
     def answer(self, ticket: int, reply: Reply) -> None:
         """Send a line; after a final one the client is dropped. A client that is gone already is nobody's trouble."""

@@ -14,7 +14,6 @@ import resource
 import select
 import signal
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,7 +43,6 @@ FEEDING_MAX: Final = 30.0
 """Seconds after DONE in which the claimant's workers must have taken the connections that were kept for them."""
 STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 SIGNALS: Final = (*STOPS, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
-_CREDENTIALS: Final = struct.Struct("=iII")
 _PR_SET_NAME: Final = 15
 
 
@@ -180,7 +178,7 @@ class _Holder:
             client, _ = self._estate.door.accept()
         except OSError:
             return
-        _, uid, _ = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        _, uid = sender.peer(client)
         if uid not in (0, os.geteuid()) or len(self._clients) >= CLIENTS_MAX:
             client.close()
             return
@@ -305,8 +303,7 @@ class _Holder:
 
 
 def _who(client: socket.socket) -> str:
-    pid, uid, _ = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return sender.describe(pid, uid)
+    return sender.describe(*sender.peer(client))
 
 
 # --- The other side ------------------------------------------------------------

@@ -17,7 +17,6 @@ from lastcall.core.slot import Lane, State
 
 _TCP_INFO: Final = struct.Struct("<144xI52xQQ")
 """struct tcp_info (linux/tcp.h, since 4.19): tcpi_notsent_bytes, tcpi_bytes_sent, tcpi_bytes_retrans."""
-
 _WRAP: Final = 1 << 32
 
 
@@ -35,11 +34,7 @@ def written(sock: socket.socket) -> int | None:
 
 def waiting(sock: socket.socket) -> int:
     """Bytes that have arrived and were not read."""
-    return _count(sock, termios.FIONREAD)
-
-
-def _count(sock: socket.socket, what: int) -> int:
-    (count,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), what, bytes(4)))
+    (count,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
     return int(count)
 
 

@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import socket
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,6 +24,7 @@ from lastcall.runtime.custody import Rescued
 from lastcall.runtime.cutlist import Death
 from lastcall.runtime.inbox import Inbox, Parcel
 from lastcall.runtime.port import Port
+from lastcall.runtime.sockets import reset_at_close
 
 PATIENCE: Final = 5.0
 """Seconds for a custodian to say what it has found: it takes one millisecond, on a machine that swaps more."""
@@ -40,7 +40,6 @@ STATUSES: Final = {Verdict.REFUSE: 503, Verdict.LATE: 504, Verdict.POISON: 500}
 PIECE: Final = 65536
 PIECES_MAX: Final = 64
 """Of a request that is not run: what is taken off at once. A whole one is smaller; the rest is dropped later."""
-_RESET: Final = struct.pack("ii", 1, 0)
 
 
 @dataclass(slots=True)
@@ -164,16 +163,15 @@ class Rescue:
             self._conclude(ward)
 
     def _conclude(self, ward: Ward) -> None:
-        if ward.grave is None or not ward.said_all:
-            if ward.said_all and ward.sock.fileno() in self._wards:
-                self._port.unwatch(ward.sock.fileno())  # the end is readable for ever
-                del self._wards[ward.sock.fileno()]
+        """Hear no more of who has said all, for the end is readable for ever; judge, once its worker is buried as well."""
+        if not ward.said_all:
             return
         fd = ward.sock.fileno()
         if self._wards.pop(fd, None) is not None:
             self._port.unwatch(fd)
-        ward.sock.close()
-        self._settle(ward.found, ward.grave)
+        if ward.grave is not None:
+            ward.sock.close()
+            self._settle(ward.found, ward.grave)
 
     def next_deadline(self) -> float | None:
         times = [ward.deadline for ward in self._wards.values() if ward.deadline is not None]
@@ -261,10 +259,9 @@ class Rescue:
                 refusal = _refusal(STATUSES[verdict], lane)
                 _take_off(fd)
             case Verdict.CUT:
-                if state is State.OPEN_ENDED:
-                    _reset(fd)
-                else:
-                    _close(fd)
+                with socket.socket(fileno=fd) as sock:
+                    if state is State.OPEN_ENDED:
+                        reset_at_close(sock)
                 return
         parcel = Parcel(fd, rescued.listener, rescued.client, rescued.port, b"", False, attempt, refusal)
         self._send(parcel, self._port.now() + SHELTER)
@@ -341,12 +338,3 @@ def _close(fd: int) -> None:
         os.close(fd)
     except OSError:
         pass
-
-
-def _reset(fd: int) -> None:
-    """Close with RST: half of an answer must not pass for the whole."""
-    with socket.socket(fileno=fd) as sock:
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        except OSError:
-            pass

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import shlex
+import socket
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,10 +21,20 @@ PROC: Final = Path("/proc")
 KERNEL: Final = "the kernel (a key at the terminal, or a sender outside of this pid namespace)"
 
 
+_CREDENTIALS: Final = struct.Struct("=iII")
+"""struct ucred (unix(7)): pid, uid, gid."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Process:
     forebear: int
     command: str
+
+
+def peer(sock: socket.socket) -> tuple[int, int]:
+    """The pid and uid of who connected to a UNIX socket, or listens there; pid 0: in a namespace that we cannot see."""
+    pid, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return pid, uid
 
 
 def describe(pid: int, uid: int | None = None, *, proc: Path = PROC) -> str:

@@ -12,6 +12,7 @@ import os
 import pwd
 import socket
 import stat
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from lastcall.protocol.papers import Papers
 from lastcall.runtime.heritage import Inherited, Source, identify
 
 _STREAM: Final = int(socket.SOCK_STREAM)
+_RESET: Final = struct.pack("ii", 1, 0)
+"""struct linger (socket(7)): on, for 0 seconds."""
 
 
 class ListenError(Exception):
@@ -233,6 +236,14 @@ def _explain(address: Address, error: OSError) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return f"cannot listen on {address}: no interface of this machine has that address"
     return f"cannot listen on {address}: {reason}"
+
+
+def reset_at_close(sock: socket.socket) -> None:
+    """Have close(2) end the connection with RST: half of an answer must not pass for the whole."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    except OSError:
+        pass  # broken already
 
 
 def unlink(listener: Listener) -> None:

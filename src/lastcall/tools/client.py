@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Protocol, Self
 import msgspec
 
 from lastcall.protocol.control import LINE_MAX, Command, Do, Reply, Status
+from lastcall.runtime import sender
 
 UNAVAILABLE = 69
 """EX_UNAVAILABLE: no instance, or it does not answer."""
@@ -29,8 +29,6 @@ USAGE = 64
 PATIENCE = 10.0
 """Seconds that an instance may take to answer what it need not wait for."""
 SOCKET = "control.sock"
-
-_CREDENTIALS = struct.Struct("=iII")
 
 
 class Failed(Exception):
@@ -121,8 +119,7 @@ class Connection:
         except BaseException:
             self._sock.close()
             raise
-        credentials = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        self.pid: int = _CREDENTIALS.unpack(credentials)[0]
+        self.pid, _ = sender.peer(self._sock)
         """The master's; 0 where it is in a namespace of pids that we cannot see."""
 
     def __enter__(self) -> Self:

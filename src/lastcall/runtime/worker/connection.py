@@ -20,6 +20,7 @@ from lastcall.core.slot import State
 from lastcall.gateway.wsgi import ClientGone
 from lastcall.protocol.exchange import Codec, Request
 from lastcall.runtime import progress
+from lastcall.runtime.sockets import reset_at_close
 from lastcall.runtime.worker.body import Spool
 from lastcall.runtime.worker.outgoing import NoRoom, Outgoing
 
@@ -34,8 +35,6 @@ receive buffer has 32 KiB (measured; Linux starts at 128). For UNIX sockets, and
 PIECES_MAX: Final = 32
 """Pieces in which a request may come that the kernel keeps. A segment of one byte holds 700 of the kernel's memory, and
 each look at it is a look at all that came before."""
-_RESET: Final = struct.pack("ii", 1, 0)
-"""struct linger (socket(7)): on, for 0 seconds."""
 LINGER: Final = 2.0
 """Seconds after a refusal in which what the client still sends is read and dropped: closing with unread bytes would reset
 the connection, and with it the answer on its way."""
@@ -380,10 +379,7 @@ class Connection:
 
     def reset(self) -> None:
         """Have `close` end the connection with RST: the one way to say that a response without a length is not whole."""
-        try:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        except OSError:
-            pass
+        reset_at_close(self.sock)
 
     def close(self) -> None:
         """Close in order: what is unread would make it a reset."""

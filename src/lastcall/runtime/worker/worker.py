@@ -428,8 +428,12 @@ class Worker:
         """Answer what cannot be run, and close: slowly, for an answer that is reset is no answer."""
         self.note(notes.Remark(f"[pool {self.settings.pool}] refused {connection.client or UNIX}: {status} {detail}"))
         connection.take()
+        self._dismiss(connection, owed + connection.codec.refuse(status, detail))
+
+    def _dismiss(self, connection: Connection, answer: bytes) -> None:
+        """Send the last answer on a connection: the application has no part in it."""
         try:
-            connection.write(owed + connection.codec.refuse(status, detail))
+            connection.write(answer)
         except wsgi.ClientGone:
             self.close(connection)
             return
@@ -447,14 +451,7 @@ class Worker:
         connection.take()
         connection.peeks = False
         connection.running = True  # what is written now is an answer
-        try:
-            connection.write(connection.codec.turn_away(refusal))
-        except wsgi.ClientGone:
-            self.close(connection)
-            return
-        connection.request = None
-        connection.refused = True
-        self.settle(connection, time.monotonic())
+        self._dismiss(connection, connection.codec.turn_away(refusal))
 
     def settle(self, connection: Connection, now: float) -> None:
         """An exchange is over for the application: send what is left, then the next request, or the close."""
