@@ -161,6 +161,18 @@ def test_a_request_that_crosses_with_the_close_is_not_reset(serve: Servers) -> N
     assert server.wait() == 0
 
 
+def test_a_first_request_may_be_late(serve: Servers) -> None:
+    """The packet with it may have been dropped, and be sent again: longer is waited for it than for another request."""
+    server = serve(*options(), http="127.0.0.1:0")
+    with http.Connection(server.bound("http")) as kept, http.Connection(server.bound("http")) as fresh:
+        assert kept.request("GET", "/").status == 200
+        server.signal(signal.SIGTERM)
+        assert kept.closed()
+        answer = fresh.request("GET", "/")
+        assert (answer.status, dict(answer.headers)["connection"]) == (200, "close")
+    assert server.wait() == 0
+
+
 # --- Nobody left to serve --------------------------------------------------------
 
 

@@ -6,8 +6,8 @@ reset when the listener closes. So, in this order, and in the master, which is n
 1. Nobody new gets in. UNIX: the path is removed and the socket shut down for new clients; its queue stays. TCP: the
    listener drops SYNs, but not the last packet of a handshake under way (`_freeze`).
 2. The queue is emptied into the inbox, whose connections the workers serve until they are told that no more will come.
-3. When nothing has come for QUIET, and no handshake is under way, the TCP socket is shut down: for all processes that
-   have it, at once. From then on clients are refused.
+3. When nothing has come for QUIET, and no handshake is or may be under way, the TCP socket is shut down: for all
+   processes that have it, at once. From then on clients are refused.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ from lastcall.runtime.sockets import Listener, unlink
 QUIET: Final = 0.1
 """Seconds without a new connection after which a frozen listener is closed: many times what a handshake's last packet takes
 on a local network. Of one that takes longer the kernel knows: see HALF_OPEN_MAX."""
-HALF_OPEN_MAX: Final = 1.0
-"""Seconds that handshakes under way are waited for: the first retransmission. After it they are a flood, or gone."""
+HALF_OPEN_MAX: Final = 3.5
+"""Seconds that handshakes under way are waited for; after them they are a flood, or gone. A full queue drops the last packet
+of a handshake, and the client believes that it is connected: it is heard when it sends that again (after 0.2, 0.4, 0.8, 1.6,
+3.2 seconds), or when the kernel asks again (after 1, 2, 4). In the first six seconds of a connection no two of these are
+further apart."""
 CLOSING_MAX: Final = 5.0
 """Seconds after which a queue is closed as soon as it is empty, though clients still get in: see `_freeze`."""
 LOOK: Final = 0.02
@@ -46,6 +49,9 @@ _FILTER: Final = (
     (0x06, 0, 0, 0x40000),  # ret: take all of it
 )
 _SYN_RECV: Final = b"03"
+_SO_MEMINFO: Final = 55
+_MEMINFO: Final = struct.Struct("32xI")
+"""SK_MEMINFO_DROPS (linux/sock_diag.h): packets that a socket has dropped."""
 
 
 class Closing:
@@ -58,6 +64,7 @@ class Closing:
         self._open = list(listeners)
         self._frozen: list[Listener] = []
         self._began = self._heard = now
+        self._overflowed = any(_has_overflowed(listener.sock) for listener in self._open)
         for listener in self._open:
             if listener.address.family == "unix":
                 unlink(listener)
@@ -104,6 +111,8 @@ class Closing:
         elapsed = now - self._began
         if now - self._heard < QUIET:
             return elapsed >= CLOSING_MAX
+        if self._overflowed and elapsed < HALF_OPEN_MAX:
+            return False
         return elapsed >= QUIET + HALF_OPEN_MAX or not _half_open(self._frozen)
 
     def _empty(self, listener: Listener) -> bool:
@@ -173,6 +182,19 @@ def _shut(listener: Listener) -> None:
         listener.sock.shutdown(socket.SHUT_RD)
     except OSError:
         pass  # ENOTCONN: it is shut already
+
+
+def _has_overflowed(sock: socket.socket) -> bool:
+    """Whether a listener's queue was ever full, before it is frozen.
+
+    Then there may be clients that believe to be connected and of whom the kernel has no record: it answers them with SYN
+    cookies, and drops the cookie that comes back to a full queue.
+    """
+    try:
+        (drops,) = _MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
+    except (OSError, struct.error):
+        return False
+    return bool(drops)
 
 
 def _half_open(listeners: list[Listener]) -> bool:

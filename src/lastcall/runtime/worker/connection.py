@@ -114,6 +114,11 @@ class Connection:
         self.served = 0
         self._terms = terms
 
+    @property
+    def fresh(self) -> bool:
+        """Nothing was ever sent to the client, as far as the kernel keeps an account."""
+        return not self.served and self.codec.idle and progress.written(self.sock) == 0
+
     # --- In ------------------------------------------------------------------------
 
     def receive(self) -> bool:

@@ -44,6 +44,9 @@ SWEEP: Final = 1.0
 """Seconds between two looks at the connections' deadlines: the precision of all timeouts."""
 STOP_GRACE: Final = 0.5
 """Seconds that an idle kept connection is listened to after a stop: a request on its way is answered, with a close."""
+FRESH_GRACE: Final = 3.5
+"""The same for a TCP connection on which nothing was ever answered. The packet with its request may have been dropped by a
+full queue, and be sent again after as long as that (runtime/closing.py, HALF_OPEN_MAX)."""
 ACCEPT_PAUSE: Final = 0.5
 """Seconds without accepting after the system ran out of descriptors or memory."""
 EVENTS_MAX: Final = 256
@@ -700,7 +703,8 @@ class Worker:
     def _depart(self, connection: Connection, now: float) -> bool:
         """An idle connection of a draining worker: to the inbox, while there are others to take it."""
         if self.place.board.stopping:
-            connection.deadline = min(connection.deadline, now + STOP_GRACE)
+            grace = FRESH_GRACE if connection.fresh else STOP_GRACE
+            connection.deadline = min(connection.deadline, now + grace)
             return False
         if self.give_away(connection):
             return True
