@@ -8,6 +8,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from drills.conftest import Judged, Rehearsal, Stages
 from lastcall.core import cuts
 from lastcall.runtime import cutlist
@@ -34,6 +36,10 @@ def murder(dice: random.Random) -> Callable[[Server, Load], None]:
     return operation
 
 
+def with_threads(threads: str) -> str:
+    return "" if threads == "1" else f", {threads} threads"
+
+
 def listed(server: Server) -> list[cuts.Cut]:
     """The cut list."""
     found, bad = cuts.decode((server.run_dir / cutlist.NAME).read_bytes().splitlines())
@@ -46,26 +52,28 @@ def ids(seen: list[Seen]) -> set[str]:
     return {one.id.replace("/", ".") for one in seen}
 
 
+@pytest.mark.parametrize("threads", ["1", "3"])
 def test_nobody_who_only_reads_notices_that_workers_are_killed(
-    stage: Stages, rehearsal: Rehearsal, judged: Judged
+    stage: Stages, rehearsal: Rehearsal, judged: Judged, threads: str
 ) -> None:
     """GET, in every way there is: 0 errors."""
-    scene = stage(gift=False)
+    scene = stage("--threads", threads, gift=False)
+    name = f"kill -9, GET{with_threads(threads)}"
     with scene.load(pace=0.01, target="/slow/0.01") as load:
-        verdict = judged(rehearse(scene, load, murder(random.Random(1)), rehearsal.restarts * KILLS, 8, "kill -9, GET"))
+        verdict = judged(rehearse(scene, load, murder(random.Random(1)), rehearsal.restarts * KILLS, 8, name))
     verdict.assert_flawless()
     eventually(lambda: len(scene.server.workers()) == scene.workers, "the pool is whole")
 
 
+@pytest.mark.parametrize("threads", ["1", "3"])
 def test_orders_are_answered_or_refused_in_words_and_listed(
-    stage: Stages, rehearsal: Rehearsal, judged: Judged
+    stage: Stages, rehearsal: Rehearsal, judged: Judged, threads: str
 ) -> None:
     """POST: every failure is a 503 that says so, and the cut list has exactly those; no order is done without a trace."""
-    scene = stage(fronts=(*DIRECT, *NGINX))
+    scene = stage("--threads", threads, fronts=(*DIRECT, *NGINX))
+    name = f"kill -9, POST{with_threads(threads)}"
     with scene.load(pace=0.01) as load:
-        verdict = judged(
-            rehearse(scene, load, murder(random.Random(2)), rehearsal.restarts * KILLS, 8, "kill -9, POST")
-        )
+        verdict = judged(rehearse(scene, load, murder(random.Random(2)), rehearsal.restarts * KILLS, 8, name))
     failed = [one for one in verdict.requests if not one.yes]
     assert {one.what for one in failed} <= {"503"}, str(verdict)
     answered = {cut.request_id for cut in listed(scene.server) if cut.done == "answered 503"}

@@ -17,7 +17,7 @@ from support.lastcall import Server, Servers
 from support.processes import connect, eventually
 
 Shop = Callable[..., Server]
-FAULTS = ["/segv", "/exit/3", "/abort"]
+FAULTS = ["/segv", "/exit/3", "/exit/0", "/abort"]
 
 
 @dataclass

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from dataclasses import dataclass
 from typing import Final
 
 from lastcall.core.slot import Lane, State
@@ -28,6 +29,8 @@ IDEMPOTENT: Final = SAFE | {"PUT", "DELETE"}
 """RFC 9110 section 9.2.2."""
 RULES: Final = {"none": frozenset[str](), "safe": SAFE, "idempotent": IDEMPOTENT}
 """The values of the setting `replay`."""
+WRAP: Final = 1 << 32
+"""What a slot has room for: counts are kept modulo this."""
 
 
 class Verdict(enum.Enum):
@@ -39,6 +42,66 @@ class Verdict(enum.Enum):
     LATE = "answered 504"
     POISON = "answered 500"
     CUT = "cut"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the kernel says of a connection. The first two only ever grow, modulo WRAP; a UNIX socket has none."""
+
+    written: int | None
+    """Bytes that were ever written to it, sent or not; None where the kernel keeps no account."""
+    taken: int
+    """Bytes that were ever read from it. A client that has ended its side counts as one more."""
+    unread: int
+    """Bytes that have arrived and wait to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is true of a connection."""
+
+    lane: Lane | None
+    """The request that the application had begun, and that has not been answered as a whole."""
+    state: State
+    due: int = 0
+    """Bytes of a request that has been answered, which are to be taken off before anybody else reads."""
+
+
+def examine(lane: Lane | None, state: State, counts: Counts | None) -> Found:
+    """What is true, given what a dead worker has written down and what the kernel says (None: it says nothing).
+
+    A worker writes down what it is about to do before it does it. Where two things are done, the kernel's counts tell which
+    of them has been: how much was written since the note, and how much was read.
+    """
+    if lane is None:
+        return Found(None, state)
+    if lane.done:
+        return Found(None, State.TAKEN if state is State.TAKEN else State.WHOLE)
+    if state in (State.WHOLE, State.TAKEN):
+        return Found(lane, state)
+    if state is State.TAKING:
+        whole = counts is not None and counts.unread >= lane.unread
+        return Found(lane, State.WHOLE if whole else State.TAKEN)
+    if counts is None:
+        return Found(lane, state)
+    if counts.written is None:
+        # A UNIX socket. Its request was taken, and its answer sent as a whole, in two system calls that follow each other
+        # at once; or the worker died between the two, which is a thousand times less likely. Whoever has asked for more
+        # before he was answered would take the next answer for this one: there it is not for us to guess.
+        sent = lane.length and state is State.ANSWERING and lane.unread == lane.due
+        return Found(None, State.WHOLE) if sent else Found(lane, state)
+    return _answering(lane, state, written=counts.written, taken=counts.taken)
+
+
+def _answering(lane: Lane, state: State, *, written: int, taken: int) -> Found:
+    """The answer is written first, then the request is taken off: nothing can be missing from both."""
+    progress = (written - lane.written) % WRAP
+    due = 0 if (taken - lane.taken) % WRAP >= lane.due else lane.due
+    if progress == 0:
+        return Found(lane, State.WHOLE if due else State.TAKEN)
+    if lane.length and progress == lane.length:
+        return Found(None, State.WHOLE, due)
+    return Found(lane, state)
 
 
 def judge(lane: Lane | None, state: State, *, rule: str, taken_by: int = 0) -> Verdict:

@@ -34,12 +34,14 @@ DETAILS: Final = struct.Struct("<IBIH" + "".join(f"{width}s" for width in TEXTS.
 """version, attempt, descriptor, exchange, the texts, version again."""
 DETAILS_AT: Final = 8
 LANE_BYTES: Final = 512
-ANSWER: Final = struct.Struct("<III?")
+ANSWER: Final = struct.Struct("<IIIHH?")
 """About the answer, written down before its first byte leaves: bytes that the connection had been written before, bytes of
-the answer where one write has all of it (else 0), bytes unread before the request was taken, whether it
-is kept."""
-ANSWER_AT: Final = 496
-DONE_AT: Final = 510
+the answer as far as they are known by then (else 0), bytes that had been read from the connection, bytes of the request
+that are still to be read, bytes that wait to be read (these included), whether the connection is kept."""
+ANSWER_AT: Final = 494
+LENGTH: Final = struct.Struct("<I")
+LENGTH_AT: Final = ANSWER_AT + 4
+DONE_AT: Final = 511
 """A byte: all of the answer has been handed to the kernel, and the lane is about to end."""
 STEP_BYTES: Final = TEXTS["step"]
 SLOT_BYTES: Final = HEAD.size + LANES * LANE_BYTES
@@ -58,7 +60,7 @@ class State(enum.IntEnum):
     TAKING = 2
     """A request that is whole is just being taken; not a byte of its answer has left."""
     ANSWERING = 3
-    """A byte of its answer may have left; where it ends stands in it."""
+    """A byte of its answer may have left, and the request may have been taken; where the answer ends stands in it."""
     OPEN_ENDED = 4
     """The same, and only the connection's end will say where it ends."""
 
@@ -66,7 +68,7 @@ class State(enum.IntEnum):
 assert HEAD.size == 64
 assert 2 * WORKERS_MAX + SURGE_MAX <= SLOTS  # what the machine allows: docs/LIFECYCLE.md
 assert DETAILS_AT + DETAILS.size <= ANSWER_AT
-assert ANSWER_AT + ANSWER.size <= LANE_BYTES
+assert ANSWER_AT + ANSWER.size <= DONE_AT < LANE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Lane:
     """What the protocol knows the request by: FastCGI's request id; 0 for HTTP."""
     written: int = 0
     length: int = 0
+    taken: int = 0
+    due: int = 0
     unread: int = 0
     kept: bool = False
     done: bool = False
@@ -132,7 +136,7 @@ def unpack(data: bytes) -> Slot:
         before, attempt, fd, exchange, *texts, after = DETAILS.unpack_from(data, at + DETAILS_AT)
         if before == after:
             request_id, method, uri, client, step = map(_text, texts)
-            written, length, unread, kept = ANSWER.unpack_from(data, at + ANSWER_AT)
+            written, length, taken, due, unread, kept = ANSWER.unpack_from(data, at + ANSWER_AT)
             lanes.append(
                 Lane(
                     number,
@@ -147,6 +151,8 @@ def unpack(data: bytes) -> Slot:
                     exchange,
                     written,
                     length,
+                    taken,
+                    due,
                     unread,
                     kept,
                     data[at + DONE_AT] == 1,

@@ -125,6 +125,10 @@ class Codec(Protocol):
         """Between `head()` and `end()`: only the end of the connection tells the peer where the body ends."""
 
     @property
+    def outstanding(self) -> int | None:
+        """Between `head()` and `end()`: bytes to come, if it is known that there will be no others; else None."""
+
+    @property
     def exchange(self) -> int:
         """What the protocol knows the request under way by: FastCGI's request id; 0 for HTTP."""
 

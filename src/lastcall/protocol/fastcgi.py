@@ -333,6 +333,10 @@ class Connection:
         return self._left is None and not self._mute
 
     @property
+    def outstanding(self) -> None:
+        return None  # records follow the body
+
+    @property
     def exchange(self) -> int:
         return self._id
 

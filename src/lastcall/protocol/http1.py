@@ -498,6 +498,10 @@ class Connection:
         return self._announced is None and not self._chunked_out and not self._swallow
 
     @property
+    def outstanding(self) -> int | None:
+        return None if self._announced is None or self._swallow else self._announced - self._written
+
+    @property
     def exchange(self) -> int:
         return 0
 

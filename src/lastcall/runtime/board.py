@@ -32,7 +32,7 @@ _LEAVING_AT: Final = 9
 _CLOSED_AT: Final = 10
 _PARKING_AT: Final = 11
 _FROZEN_AT: Final = 12
-LAYOUT: Final = "lastcal2"
+LAYOUT: Final = "lastcal3"
 """What the file begins with. Another layout has another name, and is not read."""
 _MAGIC: Final = LAYOUT.encode()
 
@@ -202,11 +202,14 @@ class SlotWriter:
         if fd < layout.FDS:
             self._memory[self._states_at + fd] = state
 
-    def answer(self, lane: int, written: int, length: int, unread: int, kept: bool) -> None:
+    def answer(self, lane: int, written: int, length: int, taken: int, due: int, unread: int, kept: bool) -> None:
         """The first byte of an answer is about to leave: see `slot.ANSWER`."""
-        layout.ANSWER.pack_into(
-            self._memory, self._at + lane * layout.LANE_BYTES + layout.ANSWER_AT, written, length, unread, kept
-        )
+        at = self._at + lane * layout.LANE_BYTES + layout.ANSWER_AT
+        layout.ANSWER.pack_into(self._memory, at, written, length, taken, due, unread, kept)
+
+    def length(self, lane: int, length: int) -> None:
+        """The last part of an answer is about to leave: so many bytes will it have as a whole."""
+        layout.LENGTH.pack_into(self._memory, self._at + lane * layout.LANE_BYTES + layout.LENGTH_AT, length)
 
     def done(self, lane: int) -> None:
         """All of the answer has been handed to the kernel: whatever is done next is about the next request."""

@@ -423,8 +423,6 @@ class Master:
             self._mourn(link, worker, slot, status)
             self._requests += slot.requests
             self._around.board.wipe(link.slot)
-            if status:
-                self._around.board.wipe_states(link.slot)
         if worker is not None and worker.stage < lc.Stage.DRAINING:
             self._deaths += 1
         link.sock.close()
@@ -447,8 +445,13 @@ class Master:
             clock=now, time=time.time(),
         )  # fmt: skip
         lanes = tuple((lane, self._desk.last_line(link.serial, lane, now)) for lane in slot.lanes)
-        self._rescue.bury(link.ward, Grave(death, lanes, self._around.board.states(link.slot)))
+        left = bool(
+            status or slot.lanes or slot.connections
+        )  # an application may exit with 0 in the middle of a request
+        self._rescue.bury(link.ward, Grave(death, lanes, self._around.board.states(link.slot) if left else b""))
         link.ward = None
+        if left:
+            self._around.board.wipe_states(link.slot)
 
     def _replay(self) -> str:
         """Which requests may be run again; none when there will be nobody to run them."""

@@ -1,8 +1,8 @@
-"""How far the answer on a dead worker's connection had got, by what the kernel says of the connection.
+"""How far an answer had got: what the kernel says of a connection, for `core/rescue.py`, which knows what it means.
 
 A worker writes down what it is about to do before it does it. Between the last byte of an answer and the note that it was
 the last there is a moment, and it is no short one: the client is woken by the answer, and often runs first. So the note
-is compared with the kernel's own count of the bytes that were written.
+is compared with the kernel's own count of the bytes that were written and read.
 """
 
 from __future__ import annotations
@@ -13,57 +13,60 @@ import struct
 import termios
 from typing import Final
 
+from lastcall.core import rescue
+from lastcall.core.rescue import WRAP, Counts, Found
 from lastcall.core.slot import Lane, State
 
-_TCP_INFO: Final = struct.Struct("<144xI52xQQ")
-"""struct tcp_info (linux/tcp.h, since 4.19): tcpi_notsent_bytes, tcpi_bytes_sent, tcpi_bytes_retrans."""
-_WRAP: Final = 1 << 32
+_TCP_INFO: Final = struct.Struct("<128xQ8xI52xQQ")
+"""struct tcp_info (linux/tcp.h, since 4.19): tcpi_bytes_received, tcpi_notsent_bytes, tcpi_bytes_sent,
+tcpi_bytes_retrans."""
+_SO_COOKIE: Final = 57
+_COOKIE: Final = struct.Struct("Q")
 
 
-def written(sock: socket.socket) -> int | None:
-    """Bytes that were ever written to a TCP connection, modulo 2^32; None where the kernel keeps no account."""
-    if sock.family == socket.AF_UNIX:
-        return None
+def counts(sock: socket.socket) -> Counts | None:
+    """What the kernel says now, if nobody else reads or writes; None when it does not answer."""
     try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-        not_sent, sent, again = _TCP_INFO.unpack(info)
+        unread = waiting(sock)
+        if sock.family == socket.AF_UNIX:
+            return Counts(None, 0, unread)
+        received, written = _totals(sock)
+        while True:  # what has arrived between the two questions would count as read
+            before, unread = received, waiting(sock)
+            received, written = _totals(sock)
+            if received == before:
+                return Counts(written % WRAP, (received - unread) % WRAP, unread)
     except (OSError, struct.error):
         return None
-    return int(sent - again + not_sent) % _WRAP
+
+
+def _totals(sock: socket.socket) -> tuple[int, int]:
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    received, not_sent, sent, again = _TCP_INFO.unpack(info)
+    return received, sent - again + not_sent
 
 
 def waiting(sock: socket.socket) -> int:
-    """Bytes that have arrived and were not read."""
+    """Bytes that have arrived and were not read. Raises OSError."""
     (count,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
     return int(count)
 
 
-def judge(fd: int, lane: Lane, state: State) -> tuple[Lane | None, State]:
-    """What is true of a connection whose slot says `lane` and `state`: no lane where the answer had gone out as a whole."""
-    if lane.done:
-        return None, State.TAKEN if state is State.TAKEN else State.WHOLE
-    if state in (State.WHOLE, State.TAKEN):
-        return lane, state
+def cookie(sock: socket.socket) -> int:
+    """What tells this connection from all others that this machine has had; 0 when the kernel does not say."""
+    try:
+        (number,) = _COOKIE.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, _COOKIE.size))
+    except (OSError, struct.error):
+        return 0
+    return int(number)
+
+
+def examine(fd: int, lane: Lane | None, state: State) -> Found:
+    """What is true of a dead worker's connection, of which its slot says `lane` and `state`."""
+    if lane is None or lane.done or state in (State.WHOLE, State.TAKEN):
+        return rescue.examine(lane, state, None)
     with socket.socket(fileno=fd) as sock:
         try:
-            if state is State.TAKING:
-                return lane, State.WHOLE if waiting(sock) >= lane.unread else State.TAKEN
-            return _answering(sock, lane, state)
-        except OSError:
-            return lane, state
+            return rescue.examine(lane, state, counts(sock))
         finally:
             sock.detach()
-
-
-def _answering(sock: socket.socket, lane: Lane, state: State) -> tuple[Lane | None, State]:
-    if not lane.length:
-        return lane, state  # several writes: who knows which of them was the last
-    now = written(sock)
-    if now is not None:
-        progress = (now - lane.written) % _WRAP
-        if progress == lane.length:
-            return None, State.WHOLE
-        return (lane, State.TAKEN) if progress == 0 else (lane, state)
-    # A UNIX socket, of which the kernel keeps no account. It was sent, and perhaps read; or the worker died between two
-    # system calls that follow each other at once and wake nobody, which is a thousand times less likely.
-    return None, State.WHOLE

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lastcall.core import cuts, notes, rescue
-from lastcall.core.rescue import Verdict
+from lastcall.core.rescue import Found, Verdict
 from lastcall.core.slot import Lane, State
 from lastcall.protocol.refusal import Refusal
 from lastcall.runtime import custody, progress
@@ -40,6 +40,8 @@ STATUSES: Final = {Verdict.REFUSE: 503, Verdict.LATE: 504, Verdict.POISON: 500}
 PIECE: Final = 65536
 PIECES_MAX: Final = 64
 """Of a request that is not run: what is taken off at once. A whole one is smaller; the rest is dropped later."""
+OWED_MAX: Final = 1024
+"""Refusals that are remembered, in case that the worker that was to give one dies as well; the oldest is forgotten first."""
 
 
 @dataclass(slots=True)
@@ -77,6 +79,15 @@ class Ward:
 
 
 @dataclass(frozen=True, slots=True)
+class Owed:
+    """A refusal that a worker was to give."""
+
+    refusal: Refusal
+    written: int | None
+    """Bytes that the connection had been written until then; None where the kernel does not count."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fate:
     """What has become of a request in flight; what the cut list says."""
 
@@ -110,6 +121,7 @@ class Rescue:
         self._homeless: list[tuple[Parcel, float]] = []
         self._retry_at: float | None = None
         self._deaths: dict[str, tuple[int, float]] = {}  # fingerprint -> how many, when last
+        self._owed: dict[int, Owed] = {}  # by the connection's cookie
 
     def attach(self, sock: socket.socket, keeper: int = 0) -> Ward:
         """Listen to a new worker's custodian."""
@@ -201,25 +213,42 @@ class Rescue:
         """First all of it is written down, then it is done: who is answered is in the list."""
         lanes = {lane.fd: (lane, where) for lane, where in grave.lanes}
         fates: list[Fate] = []
-        orders: list[tuple[Verdict, Rescued, int, Lane | None, State]] = []
+        orders: list[tuple[Verdict, Rescued, int, Found]] = []
         for rescued, fd in found:
             state = State(grave.states[rescued.was]) if rescued.was < len(grave.states) else State.OPEN_ENDED
-            lane, where = lanes.pop(rescued.was, (None, ""))
-            running = lane
-            if lane is not None:
-                lane, state = progress.judge(fd, lane, state)
-            if running is not None and lane is None and not running.kept:
-                _close(fd)  # answered, and its client waits for the end of the connection
+            running, where = lanes.pop(rescued.was, (None, ""))
+            true = progress.examine(fd, running, state)
+            if running is not None and true.lane is None and not running.kept:
+                _end(fd)  # answered, and its client waits for the end of the connection
                 continue
-            verdict = self._judge(lane, state, grave)
-            orders.append((verdict, rescued, fd, lane, state))
-            if lane is not None:
-                fates.append(Fate(lane, where, grave.death, verdict))
+            if running is None and self._owed and self._owes(rescued, fd, state):
+                continue
+            verdict = self._judge(true.lane, true.state, grave)
+            orders.append((verdict, rescued, fd, true))
+            if true.lane is not None:
+                fates.append(Fate(true.lane, where, grave.death, verdict))
         fates += [Fate(lane, where, grave.death, None) for lane, where in lanes.values()]
         if fates:
             self._tell(fates)
         for order in orders:
             self._carry_out(*order)
+
+    def _owes(self, rescued: Rescued, fd: int, state: State) -> bool:
+        """Whether the dead worker was to give a refusal on this connection, of which no more can be seen than that its
+        request is gone: have another give it, or end the connection where it has been given.
+        """
+        with socket.socket(fileno=fd) as sock:
+            owed = self._owed.pop(progress.cookie(sock), None)
+            counts = None if owed is None else progress.counts(sock)
+            sock.detach()
+        if owed is None:
+            return False
+        written = None if counts is None else counts.written
+        if state < State.ANSWERING if written is None else written == owed.written:
+            self._refuse(rescued, fd, owed.refusal)
+        else:
+            _end(fd)
+        return True
 
     def _judge(self, lane: Lane | None, state: State, grave: Grave) -> Verdict:
         if lane is None:
@@ -247,23 +276,38 @@ class Rescue:
             del self._deaths[next(iter(self._deaths))]
         return deaths
 
-    def _carry_out(self, verdict: Verdict, rescued: Rescued, fd: int, lane: Lane | None, state: State) -> None:
-        attempt = 1 if lane is None else lane.attempt
-        refusal: Refusal | None = None
+    def _carry_out(self, verdict: Verdict, rescued: Rescued, fd: int, found: Found) -> None:
+        attempt = 1 if found.lane is None else found.lane.attempt
         match verdict:
             case Verdict.PASS_ON:
-                pass
+                if found.due:
+                    _take_off(fd, found.due)
             case Verdict.AGAIN:
                 attempt += 1
             case Verdict.REFUSE | Verdict.LATE | Verdict.POISON:
-                refusal = _refusal(STATUSES[verdict], lane)
-                _take_off(fd)
+                self._refuse(rescued, fd, _refusal(STATUSES[verdict], found.lane))
+                return
             case Verdict.CUT:
                 with socket.socket(fileno=fd) as sock:
-                    if state is State.OPEN_ENDED:
+                    if found.state is State.OPEN_ENDED:
                         reset_at_close(sock)
                 return
-        parcel = Parcel(fd, rescued.listener, rescued.client, rescued.port, b"", False, attempt, refusal)
+        parcel = Parcel(fd, rescued.listener, rescued.client, rescued.port, b"", False, attempt)
+        self._send(parcel, self._port.now() + SHELTER)
+
+    def _refuse(self, rescued: Rescued, fd: int, refusal: Refusal) -> None:
+        """Have a worker refuse the request. Its bytes are dropped: whoever finds the connection without the refusal, for
+        that worker has died as well, must not run it.
+        """
+        _take_off(fd)
+        with socket.socket(fileno=fd) as sock:
+            cookie, counts = progress.cookie(sock), progress.counts(sock)
+            sock.detach()
+        if cookie:
+            self._owed[cookie] = Owed(refusal, None if counts is None else counts.written)
+        if len(self._owed) > OWED_MAX:
+            del self._owed[next(iter(self._owed))]
+        parcel = Parcel(fd, rescued.listener, rescued.client, rescued.port, b"", False, 1, refusal)
         self._send(parcel, self._port.now() + SHELTER)
 
     def _send(self, parcel: Parcel, until: float) -> None:
@@ -320,17 +364,22 @@ def _refusal(status: int, lane: Lane | None) -> Refusal:
     return Refusal(status, detail, lane.method, lane.exchange, lane.request_id, lane.step, begun=True)
 
 
-def _take_off(fd: int) -> None:
-    """Drop the request: whoever finds the connection without its refusal, for a second worker has died, must not run it."""
+def _take_off(fd: int, count: int = PIECE * PIECES_MAX) -> None:
+    """Drop so much of what has arrived on a connection."""
     with socket.socket(fileno=fd) as sock:
         try:
-            for _ in range(PIECES_MAX):
-                if not sock.recv(PIECE, socket.MSG_DONTWAIT):
-                    break
+            while count > 0 and (data := sock.recv(min(count, PIECE), socket.MSG_DONTWAIT)):
+                count -= len(data)
         except OSError:
             pass  # nothing is left; or the client has gone, which whoever answers finds out
         finally:
             sock.detach()
+
+
+def _end(fd: int) -> None:
+    """Close a connection on which all has been said. What is unread would make it a reset, and overtake the answer."""
+    _take_off(fd)
+    _close(fd)
 
 
 def _close(fd: int) -> None:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
-from lastcall.core.rescue import ATTEMPTS_MAX, BLAMED_MAX, RULES, Verdict, fingerprint, judge
+from lastcall.core.rescue import (
+    ATTEMPTS_MAX,
+    BLAMED_MAX,
+    RULES,
+    WRAP,
+    Counts,
+    Found,
+    Verdict,
+    examine,
+    fingerprint,
+    judge,
+)
 from lastcall.core.slot import Lane, State
 
 
@@ -84,3 +96,49 @@ def test_likeness_is_of_method_and_uri() -> None:
     assert fingerprint("GET", "/a") == fingerprint("GET", "/a")
     assert len({fingerprint(m, u) for m in ("GET", "POST") for u in ("/a", "/b", "/\xe9", "/\u20ac")}) == 8
     assert len(bytes.fromhex(fingerprint("GET", "/a" * 1000))) == 16
+
+
+# --- What is true, by what the kernel counts ------------------------------------------
+
+NOTED = replace(lane("GET"), written=1000, length=70, taken=500, due=40, unread=40, kept=True)
+"""The answer has 70 bytes, and the request 40, which were there when it was noted and nothing behind them."""
+BEHIND = replace(NOTED, unread=55)
+ANSWERING, OPEN_ENDED, TAKING = State.ANSWERING, State.OPEN_ENDED, State.TAKING
+
+EXAMPLES = [
+    ("nothing was sent", NOTED, ANSWERING, Counts(1000, 500, 40), Found(NOTED, State.WHOLE)),
+    ("nothing was sent, though it was taken", NOTED, ANSWERING, Counts(1000, 540, 0), Found(NOTED, State.TAKEN)),
+    ("a part was sent", NOTED, ANSWERING, Counts(1069, 500, 40), Found(NOTED, ANSWERING)),
+    ("all was sent", NOTED, ANSWERING, Counts(1070, 500, 40), Found(None, State.WHOLE, due=40)),
+    ("and taken", NOTED, ANSWERING, Counts(1070, 540, 0), Found(None, State.WHOLE)),
+    ("and the client asks for more", NOTED, ANSWERING, Counts(1070, 500, 90), Found(None, State.WHOLE, due=40)),
+    ("and has asked for more", NOTED, ANSWERING, Counts(1070, 540, 50), Found(None, State.WHOLE)),
+    ("and the client has ended its side", NOTED, ANSWERING, Counts(1070, 501, 40), Found(None, State.WHOLE, due=40)),
+    ("and it was taken as well", NOTED, ANSWERING, Counts(1070, 541, 0), Found(None, State.WHOLE)),
+    ("the counts have gone round", replace(NOTED, written=WRAP - 1, taken=WRAP - 1), ANSWERING, Counts(69, 39, 0),
+     Found(None, State.WHOLE)),
+    ("it had been taken before", replace(NOTED, due=0), ANSWERING, Counts(1000, 500, 0),
+     Found(replace(NOTED, due=0), State.TAKEN)),
+    ("nobody knows how long it is", replace(NOTED, length=0), OPEN_ENDED, Counts(1070, 540, 0),
+     Found(replace(NOTED, length=0), OPEN_ENDED)),
+    ("the kernel says nothing", NOTED, ANSWERING, None, Found(NOTED, ANSWERING)),
+    ("the kernel says nothing of what was taken", NOTED, TAKING, None, Found(NOTED, State.TAKEN)),
+    ("UNIX, not taken", NOTED, TAKING, Counts(None, 0, 40), Found(NOTED, State.WHOLE)),
+    ("UNIX, taken", NOTED, TAKING, Counts(None, 0, 0), Found(NOTED, State.TAKEN)),
+    ("UNIX, taken, more behind", BEHIND, TAKING, Counts(None, 0, 15), Found(BEHIND, State.TAKEN)),
+    ("UNIX, sent", NOTED, ANSWERING, Counts(None, 0, 0), Found(None, State.WHOLE)),
+    ("UNIX, sent, more behind", BEHIND, ANSWERING, Counts(None, 0, 15), Found(BEHIND, ANSWERING)),
+    ("UNIX, in parts", NOTED, OPEN_ENDED, Counts(None, 0, 0), Found(NOTED, OPEN_ENDED)),
+    ("done", replace(NOTED, done=True), ANSWERING, None, Found(None, State.WHOLE)),
+    ("done, and more was taken", replace(NOTED, done=True), State.TAKEN, None, Found(None, State.TAKEN)),
+    ("not begun", None, State.TAKEN, None, Found(None, State.TAKEN)),
+    ("running", NOTED, State.WHOLE, None, Found(NOTED, State.WHOLE)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("noted", "state", "counts", "found"), [each[1:] for each in EXAMPLES], ids=[each[0] for each in EXAMPLES]
+)
+def test_where_a_worker_has_died(noted: Lane | None, state: State, counts: Counts | None, found: Found) -> None:
+    """The note says what was about to be done, the counts what was done."""
+    assert examine(noted, state, counts) == found

@@ -23,7 +23,13 @@ class Pen:
     def mark(self, fd: int, state: int) -> None:
         pass
 
-    def answer(self, lane: int, written: int, length: int, unread: int, kept: bool) -> None:
+    def answer(self, lane: int, written: int, length: int, taken: int, due: int, unread: int, kept: bool) -> None:
+        pass
+
+    def length(self, lane: int, length: int) -> None:
+        pass
+
+    def done(self, lane: int) -> None:
         pass
 
 

@@ -1,13 +1,15 @@
 """One client's connection inside a worker: its socket, its codec, what is on its way in and out.
 
 The kernel keeps the request: the codec is given what a peek has shown, and the bytes of a request leave the socket just
-before the first byte of its answer enters it. Until then whoever has the socket has the request, be it another worker
-that the connection was handed to, or one that takes over from the dead. What must hold at every moment: the first
-`peeked` bytes in the kernel are the last `peeked` bytes that the codec has received.
+after the first byte of its answer has entered it. Until then whoever has the socket has the request, be it another worker
+that the connection was handed to, or one that takes over from the dead; and in the moment between the two the kernel's
+counts tell how far we were (`core/rescue.py`). A UNIX socket has no counts: there the request leaves first. What must hold
+at every moment: the first `peeked` bytes in the kernel are the last `peeked` bytes that the codec has received.
 """
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import select
@@ -16,6 +18,7 @@ import stat
 import struct
 from typing import Final, Protocol
 
+from lastcall.core.rescue import WRAP
 from lastcall.core.slot import State
 from lastcall.gateway.wsgi import ClientGone
 from lastcall.protocol.exchange import Codec, Request
@@ -43,6 +46,11 @@ _DROP: Final = socket.MSG_TRUNC | DONT_WAIT
 """Read without a copy; AF_UNIX knows no MSG_TRUNC (for streams) and copies."""
 _DROPPED: Final = bytearray(PEEK_MAX + 1)
 """Where nobody looks: shared by all connections and threads."""
+_recv: Final = ctypes.PyDLL(None).recv
+"""recv(2) that keeps the GIL."""
+_recv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_recv.restype = ctypes.c_ssize_t
+_UNSEEN: Final = ctypes.create_string_buffer(PEEK_MAX)
 _SO_MEMINFO: Final = 55
 _MEMINFO: Final = struct.Struct("II")
 """Bytes of the receive buffer in use (bookkeeping included), and its size."""
@@ -65,7 +73,9 @@ class Pen(Protocol):
     """Writes into the slot what has become of a connection, for whoever finds it when this worker is dead."""
 
     def mark(self, fd: int, state: int) -> None: ...
-    def answer(self, lane: int, written: int, length: int, unread: int, kept: bool) -> None: ...
+    def answer(self, lane: int, written: int, length: int, taken: int, due: int, unread: int, kept: bool) -> None: ...
+    def length(self, lane: int, length: int) -> None: ...
+    def done(self, lane: int) -> None: ...
 
 
 class Connection:
@@ -76,9 +86,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_glanced", "_pen", "_pieces", "_terms", "attempt", "body", "client", "codec", "continued", "deadline", "due",
-        "ended", "fd", "lane", "lingering", "listener", "out", "peeked", "peeks", "port", "refused", "registered", "request",
-        "running", "served", "sock", "trusted", "written",
+        "_before", "_first", "_glanced", "_pen", "_pieces", "_read", "_terms", "attempt", "body", "client", "codec",
+        "continued", "counted", "deadline", "due", "ended", "fd", "lane", "lingering", "listener", "out", "peeked", "peeks",
+        "port", "refused", "registered", "request", "running", "served", "sock", "trusted", "written",
     )  # fmt: skip
 
     def __init__(
@@ -97,8 +107,12 @@ class Connection:
         self.registered = 0  # the epoll events asked for; 0: not registered
         self.request: Request | None = None
         self.body: Spool | None = None
-        self.lane = 0  # where the request under way stands in the slot
+        self.lane: int | None = None  # where the request under way stands in the slot; None: it does not
+        self.counted = bool(client)  # the kernel keeps count of what is written and read: TCP
         self.written: int | None = None  # bytes that were ever sent; None: ask the kernel
+        self._before: int | None = None  # bytes that were read by others before us; None: ask the kernel
+        self._read = 0
+        self._first = 0  # `written` when the answer under way began
         self.attempt = 1  # of the request that is the next, or under way
         self.running = False  # the application runs, and not a byte of its answer has been sent
         self.continued = False  # the client has been told to go on and send its body
@@ -154,6 +168,7 @@ class Connection:
         except BlockingIOError:
             return False
         self.ended = not data
+        self._read += len(data)
         if not self.lingering:
             self.codec.receive(data)
             self._pen.mark(self.fd, State.TAKEN)
@@ -189,6 +204,10 @@ class Connection:
         if self.peeked:
             self._drop(self.peeked)
 
+    def fresh(self) -> None:
+        """Nobody has had it before us: there is nothing to ask the kernel."""
+        self.written = self._before = 0
+
     def settled(self) -> None:
         """Nothing of an answer is left to be sent: from here on it is the next request that counts."""
         self._pen.mark(self.fd, State.WHOLE if self.peeks or self.codec.idle else State.TAKEN)
@@ -196,19 +215,44 @@ class Connection:
     def _answer(self, length: int) -> None:
         """A byte of the answer is about to leave. First it is written down: a request that is answered is not run again.
 
-        `length`: bytes of all of it, where this write has them; else 0.
+        `length`: bytes that are given now.
         """
         self.running = False
         codec, pen = self.codec, self._pen
-        if codec.under_way or not (self.peeks or codec.idle):
+        if codec.under_way:
+            rest = codec.outstanding if self.counted else None
+            length = 0 if rest is None else length + rest
+        if not (self.peeks or codec.idle):
             length = 0
-        if self.written is None:
-            self.written = progress.written(self.sock) or 0
-        pen.answer(self.lane, self.written, length, self.peeked, codec.keep)
-        if self.due:
+        if self.counted and (self.written is None or self._before is None):
+            self._count()
+        if self.lane is not None:
+            self._first = self.written or 0
+            taken = ((self._before or 0) + self._read) % WRAP
+            pen.answer(self.lane, self._first, length, taken, self.due, self.peeked, codec.keep)
+        if self.due and not (self.counted and self.lane is not None):
             pen.mark(self.fd, State.TAKING)
-            self._drop(self.due)
+            self._take_off()
         pen.mark(self.fd, State.OPEN_ENDED if codec.under_way and codec.open_ended else State.ANSWERING)
+
+    def _count(self) -> None:
+        """How much was written and read, by us and by others: it has come from another worker, or was sent in the loop."""
+        counts = progress.counts(self.sock)
+        if counts is None or counts.written is None:
+            self.counted = False
+            return
+        self.written = counts.written
+        if self._before is None:
+            self._before = (counts.taken - self._read) % WRAP
+
+    def _answer_last(self, length: int) -> None:
+        """The last bytes of the answer are about to leave, after others: now it is known how many there are."""
+        if self.lane is not None and self.counted and self.written is not None and (self.peeks or self.codec.idle):
+            self._pen.length(self.lane, (self.written - self._first + length) % WRAP)
+
+    def _take_off(self) -> None:
+        """Take the request off, and keep the GIL: what follows is to send its answer, and nothing shall come between."""
+        self._drop(self.due, max(0, _recv(self.fd, _UNSEEN, self.due, DONT_WAIT)))
 
     def whole(self) -> None:
         """The request under way is complete: the first byte of its answer will take it off, and nothing behind it."""
@@ -219,14 +263,16 @@ class Connection:
             else:
                 self.due = self.peeked - behind
 
-    def _drop(self, count: int) -> None:
-        left = count
+    def _drop(self, count: int, done: int = 0) -> None:
+        """Read what was peeked, and look at it no more; so much of it has been read."""
+        left = count - done
         try:
             while left:
                 left -= self.sock.recv_into(_DROPPED, left, _DROP) or left
         except OSError:
             pass  # broken: whoever sends or reads next is told so again
         self.peeked -= count
+        self._read += count
         self.due = 0
         self._pieces = 0
 
@@ -283,14 +329,22 @@ class Connection:
     def write(self, data: bytes) -> None:
         if self.running:
             self._answer(len(data))
-        if self.due:
-            self._drop(self.due)
+        elif not self.codec.under_way:
+            self._answer_last(len(data))
         if self.out:
             self._keep(data)
             return
-        sent = self._send_now(data)
+        try:
+            sent = self._send_now(data)
+        finally:
+            if self.due:
+                self._drop(self.due)
         if sent < len(data):
+            if not self.counted:
+                self._pen.mark(self.fd, State.OPEN_ENDED)  # not all of it, and nobody could tell
             self._keep(data[sent:])
+        elif not self.counted and self.lane is not None and not self.codec.under_way:
+            self._pen.done(self.lane)
 
     def _keep(self, data: bytes) -> None:
         out = self.out
@@ -317,7 +371,7 @@ class Connection:
         except OSError as error:
             raise ClientGone from error
         if self.written is not None:
-            self.written = (self.written + sent) & 0xFFFFFFFF
+            self.written = (self.written + sent) % WRAP
         return sent
 
     def flush(self) -> bool:
@@ -345,11 +399,10 @@ class Connection:
         fileno, tell = getattr(file, "fileno", None), getattr(file, "tell", None)
         assert fileno is not None
         assert tell is not None
-        self.written = None
+        length = len(head) + count
         if self.running:
-            self._answer(0)
-        if self.due:
-            self._drop(self.due)
+            self._answer(length)
+        before, self.written = self.written, None
         if self.out is None:
             self.sock.setblocking(False)
             self.out = Outgoing(self._terms.response_buffer, self._terms.tmp_dir)
@@ -361,6 +414,9 @@ class Connection:
             pass
         except OSError as error:
             raise ClientGone from error
+        finally:
+            if self.due:
+                self._drop(self.due)
         if head:
             self._keep(head)
         if count:
@@ -368,7 +424,8 @@ class Connection:
                 self.out.add_file(fileno(), tell(), count)
             except OSError as error:
                 raise ClientGone from error
-        self.flush()
+        if self.flush() and before is not None:
+            self.written = (before + length) % WRAP
 
     # --- The end ---------------------------------------------------------------------
 

@@ -292,12 +292,12 @@ class Worker:
                 codec.receive(parcel.carried)
                 connection.peeks = False
         if parcel is None:
-            connection.written = 0
+            connection.fresh()
         connection.settled()
         if parcel is not None and parcel.refusal is not None:
             self._turn_away(connection, parcel.refusal)
-            return
-        self._on_readable(connection, now)
+        else:
+            self._on_readable(connection, now)
         if len(self.connections) >= self.settings.max_connections:
             self._listen(on=False)
 
@@ -534,7 +534,10 @@ class Worker:
         if self._stopping or not self._keepalive_timeout:
             codec.keep = False
         headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
+        connection.running = True  # what is written now is an answer
         connection.write(codec.head(status, headers, len(text)) + codec.data(text) + codec.end())
+        if not connection.out:
+            connection.settled()
         self._finish(connection)
         self.settle(connection, time.monotonic())
 
@@ -569,6 +572,7 @@ class Worker:
         connection.running = True
         outcome = wsgi.run(self.app, env, connection.codec, connection)
         connection.running = False
+        connection.lane = None
         if not connection.out:
             slot.done(lane)
             connection.settled()
