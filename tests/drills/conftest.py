@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -61,7 +61,7 @@ class Stages(Protocol):
 
     def __call__(
         self, *arguments: str, fronts: tuple[Front, ...] = ALL, gift: bool = True, latency: str = "20ms",
-        workers: int = 4, without: str = "", boot: str = "",
+        workers: int = 4, without: str = "", boot: str = "", app: str = "", program: Sequence[str] = (),
     ) -> Stage:  # fmt: skip
         """One stage for one test."""
 
@@ -72,11 +72,11 @@ def stage(serve: Servers, nginx: Nginx, platforms: Platforms, folder: Path) -> S
 
     def build(
         *arguments: str, fronts: tuple[Front, ...] = ALL, gift: bool = True, latency: str = "20ms",
-        workers: int = 4, without: str = "", boot: str = "",
+        workers: int = 4, without: str = "", boot: str = "", app: str = "", program: Sequence[str] = (),
     ) -> Stage:  # fmt: skip
         return Stage(
             serve, nginx, platforms, folder, *arguments,
-            fronts=fronts, gift=gift, latency=latency, workers=workers, without=without, boot=boot,
+            fronts=fronts, gift=gift, latency=latency, workers=workers, without=without, boot=boot, app=app, program=program,
         )  # fmt: skip
 
     return build

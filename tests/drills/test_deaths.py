@@ -2,35 +2,64 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from examples.gift.load import PATH
 
 from drills.conftest import Judged, Rehearsal, Stages
 from lastcall.core import cuts
 from lastcall.runtime import cutlist
-from support.drill.fronts import DIRECT, NGINX
+from support import http
+from support.drill.fronts import DIRECT
+from support.drill.judge import Verdict
 from support.drill.load import Load
-from support.drill.outcomes import Seen
-from support.drill.stage import rehearse
-from support.lastcall import Server
+from support.drill.stage import FRAIL, Stage, rehearse
+from support.lastcall import PROGRAM, Server
+from support.memory import limited
 from support.processes import eventually
 
-KILLS = 5
-"""For each restart that other drills have: a kill is over in no time."""
+KILLS = 20
+KILLS_LONG = 150
+EVERY_S = 0.2
+"""Seconds between two of the long ones: half a minute of kills."""
 
 
-def murder(dice: random.Random) -> Callable[[Server, Load], None]:
-    """`kill -9` one of the workers, and go on when the master has noticed."""
+def kills(rehearsal: Rehearsal) -> int:
+    return KILLS_LONG if rehearsal.long else KILLS
+
+
+def murder(dice: random.Random, rehearsal: Rehearsal) -> Callable[[Server, Load], None]:
+    """`kill -9` one of the workers, whatever it is doing, and go on when the master has noticed."""
 
     def operation(server: Server, load: Load) -> None:
-        (pid,) = dice.sample(server.workers(), 1)
+        began = time.monotonic()
+        eventually(server.workers, "somebody is there to be killed")
+        pid = dice.choice(server.workers())
         os.kill(pid, signal.SIGKILL)
         server.wait_log(f"child {pid} exited on signal 9")
+        if rehearsal.long:
+            load.flow(max(0.0, began + EVERY_S - time.monotonic()))
+        else:
+            load.more(8)
+
+    return operation
+
+
+def saboteur(fault: str, statuses: list[int]) -> Callable[[Server, Load], None]:
+    """A request that ends its worker; a POST, for a GET would end two."""
+    numbers = itertools.count()
+
+    def operation(server: Server, load: Load) -> None:
+        before = server.log().count(" exited ")
+        statuses.append(http.post(server.http_address, f"/{fault}/{next(numbers)}", b"x").status)
+        server.wait_log(" exited ", before + 1)
         load.more(8)
 
     return operation
@@ -47,9 +76,19 @@ def listed(server: Server) -> list[cuts.Cut]:
     return found
 
 
-def ids(seen: list[Seen]) -> set[str]:
-    """As the header says them."""
-    return {one.id.replace("/", ".") for one in seen}
+def assert_named(scene: Stage, verdict: Verdict) -> None:
+    """Every failure is a 503, the cut list has exactly those that have failed, and the ledgers know of no others."""
+    failed = {one.id.replace("/", ".") for one in verdict.requests if not one.yes}
+    assert {one.what for one in verdict.requests if not one.yes} <= {"503"}, str(verdict)
+    cut = [each for each in listed(scene.server) if each.uri == PATH]
+    assert {each.done for each in cut} <= {"answered 503"}, cut
+    assert sorted(each.request_id for each in cut) == sorted(failed)
+    findings = verdict.findings
+    suspects = {order.replace("/", ".") for order in (*findings.half_done, *findings.done_not_told)}
+    assert suspects <= failed, suspects - failed
+    assert not findings.told_but_missing
+    assert not findings.sent_twice
+    assert not findings.unsent
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])
@@ -60,7 +99,7 @@ def test_nobody_who_only_reads_notices_that_workers_are_killed(
     scene = stage("--threads", threads, gift=False)
     name = f"kill -9, GET{with_threads(threads)}"
     with scene.load(pace=0.01, target="/slow/0.01") as load:
-        verdict = judged(rehearse(scene, load, murder(random.Random(1)), rehearsal.restarts * KILLS, 8, name))
+        verdict = judged(rehearse(scene, load, murder(random.Random(1), rehearsal), kills(rehearsal), 8, name))
     verdict.assert_flawless()
     eventually(lambda: len(scene.server.workers()) == scene.workers, "the pool is whole")
 
@@ -70,26 +109,40 @@ def test_orders_are_answered_or_refused_in_words_and_listed(
     stage: Stages, rehearsal: Rehearsal, judged: Judged, threads: str
 ) -> None:
     """POST: every failure is a 503 that says so, and the cut list has exactly those; no order is done without a trace."""
-    scene = stage("--threads", threads, fronts=(*DIRECT, *NGINX))
+    scene = stage("--threads", threads)
     name = f"kill -9, POST{with_threads(threads)}"
     with scene.load(pace=0.01) as load:
-        verdict = judged(rehearse(scene, load, murder(random.Random(2)), rehearsal.restarts * KILLS, 8, name))
-    failed = [one for one in verdict.requests if not one.yes]
-    assert {one.what for one in failed} <= {"503"}, str(verdict)
-    answered = {cut.request_id for cut in listed(scene.server) if cut.done == "answered 503"}
-    assert answered == ids(failed), answered ^ ids(failed)
-    findings = verdict.findings
-    suspects = {order.replace("/", ".") for order in (*findings.half_done, *findings.done_not_told)}
-    assert suspects <= answered, suspects - answered
-    assert not findings.told_but_missing
-    assert not findings.sent_twice
+        verdict = judged(rehearse(scene, load, murder(random.Random(2), rehearsal), kills(rehearsal), 8, name))
+    assert_named(scene, verdict)
 
 
-def test_without_custody_clients_are_cut(stage: Stages) -> None:
+@pytest.mark.parametrize("threads", ["1", "3"])
+@pytest.mark.parametrize("fault", ["segv", "exit", "eat"])
+def test_orders_beside_a_request_that_ends_its_worker(
+    stage: Stages, rehearsal: Rehearsal, judged: Judged, threads: str, fault: str
+) -> None:
+    """A segmentation fault, an exit, the memory: the same. A sync worker runs nothing else, and so nobody else is hit."""
+    statuses: list[int] = []
+    with limited(512) as limit:
+        scene = stage("--threads", threads, app=FRAIL, program=(*limit.prefix, *PROGRAM))
+        with scene.load(pace=0.01) as load:
+            name = f"{fault}, POST{with_threads(threads)}"
+            operation = saboteur(fault, statuses)
+            verdict = judged(rehearse(scene, load, operation, rehearsal.restarts, 8, name))
+        assert_named(scene, verdict)
+        kinds = {each.kind for each in listed(scene.server)}
+        scene.server.stop()
+    if threads == "1":
+        assert not verdict.errors, str(verdict)
+    assert set(statuses) == {503}
+    assert kinds == {cuts.Kind.OOM if fault == "eat" and limit.kernel_kills else cuts.Kind.DIED}
+
+
+def test_without_custody_clients_are_cut(stage: Stages, rehearsal: Rehearsal) -> None:
     """The same, with `--custody off`: the drill finds it."""
     scene = stage("--custody", "off", gift=False, fronts=DIRECT)
     with scene.load(pace=0.01, target="/slow/0.01") as load:
-        verdict = rehearse(scene, load, murder(random.Random(3)), 40, 8, "without", lost=1)
+        verdict = rehearse(scene, load, murder(random.Random(3), rehearsal), 40, 8, "without", lost=1)
     assert verdict.errors, str(verdict)
 
 

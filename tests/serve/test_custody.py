@@ -198,7 +198,7 @@ def test_half_an_answer_does_not_pass_for_a_whole_one(shop: Shop, folder: Path) 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_fastcgi_likewise(serve: Servers, code: Path, folder: Path, method: str) -> None:
-    """The front's request is answered under its own id."""
+    """The front's request is answered under its own id, and its connection stays: it would not be told of the end."""
     server = serve("shop:app", "--app-dir", str(code), http=False, fastcgi=True)
     end = folder / "end.flag"
     variables = {"REQUEST_METHOD": method, "REQUEST_URI": f"/wait{end}", "SCRIPT_NAME": f"/wait{end}"}
@@ -212,7 +212,9 @@ def test_fastcgi_likewise(serve: Servers, code: Path, folder: Path, method: str)
     end.touch()
     thread.join()
     (answer,) = answers
+    more = fcgi.request(sock, {"REQUEST_METHOD": "GET", "REQUEST_URI": "/pid", "SCRIPT_NAME": "/pid"}, keep=True)
     sock.close()
+    assert more.status.startswith("200")
     assert answer.status.startswith("200" if method == "GET" else "503")
     if method == "POST":
         assert answer.headers["content-type"] == "application/problem+json"
@@ -313,6 +315,16 @@ def test_deaths_leave_nothing_behind(shop: Shop) -> None:
         before = state()
         die(18)
         eventually(lambda: state() == before, "as many as before")
+
+
+def test_for_want_of_memory_the_kernel_takes_a_worker_before_the_master(shop: Shop) -> None:
+    """Who is no larger than the others, and would be the next while the first is still dying."""
+    server = shop()
+
+    def adjustment(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+    assert all(adjustment(pid) > adjustment(server.pid) for pid in server.workers())
 
 
 def test_custodians_go_with_their_workers(shop: Shop) -> None:

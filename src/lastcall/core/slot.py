@@ -41,6 +41,7 @@ that are still to be read, bytes that wait to be read (these included), whether 
 ANSWER_AT: Final = 494
 LENGTH: Final = struct.Struct("<I")
 LENGTH_AT: Final = ANSWER_AT + 4
+KEPT_AT: Final = ANSWER_AT + ANSWER.size - 1
 DONE_AT: Final = 511
 """A byte: all of the answer has been handed to the kernel, and the lane is about to end."""
 STEP_BYTES: Final = TEXTS["step"]
@@ -53,15 +54,17 @@ FDS: Final = 65536
 class State(enum.IntEnum):
     """What has happened to the request on a connection, as far as the connection itself shows: one byte a descriptor."""
 
-    WHOLE = 0
+    UNKNOWN = 0
+    """Nobody has said anything yet: it has just been accepted, or has just come from the inbox."""
+    WHOLE = 1
     """Nothing was taken from it: whatever was not answered is still in the kernel."""
-    TAKEN = 1
+    TAKEN = 2
     """A part of the request that is to be answered next has been taken from the kernel."""
-    TAKING = 2
+    TAKING = 3
     """A request that is whole is just being taken; not a byte of its answer has left."""
-    ANSWERING = 3
+    ANSWERING = 4
     """A byte of its answer may have left, and the request may have been taken; where the answer ends stands in it."""
-    OPEN_ENDED = 4
+    OPEN_ENDED = 5
     """The same, and only the connection's end will say where it ends."""
 
 

@@ -136,7 +136,7 @@ class Codec(Protocol):
         """A whole small response to a request that will not be run. `keep` is False after it."""
 
     def turn_away(self, refusal: Refusal) -> bytes:
-        """The answer to a request that somebody else has read, or begun to. `keep` is False after it."""
+        """The answer to a request that somebody else has read, or begun to. `keep` is False after it, or what it says."""
 
     def unserved(self, read: bytes = b"") -> bytes | None:
         """Every byte received that belongs to no finished request, for another codec in this one's place.

@@ -342,7 +342,7 @@ class Connection:
 
     def turn_away(self, refusal: Refusal) -> bytes:
         """As `refuse`; the id may be known only from who had the connection before us."""
-        self.keep = False
+        self.keep = refusal.keep
         self._id = self._id or refusal.exchange
         self._without_body = refusal.method == "HEAD"
         headers = [("Content-Type", MEDIA_TYPE), *_retry(refusal.status)]

@@ -22,6 +22,9 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True):
     step: str = ""
     begun: bool = False
     """The application had begun to run it: what it did until then has happened."""
+    keep: bool = False
+    """FastCGI: the connection may carry another request, for all of this one has been read and the front has asked for it. A
+    front is not told that a connection ends, and may be about to send the next request."""
 
 
 def problem(refusal: Refusal) -> bytes:

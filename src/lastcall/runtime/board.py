@@ -183,9 +183,9 @@ class SlotWriter:
 
     def begin(
         self, lane: int, now: float, request_id: str, method: str, uri: str, client: str, fd: int, exchange: int = 0,
-        attempt: int = 1,
+        attempt: int = 1, kept: bool = False,
     ) -> None:  # fmt: skip
-        """A request begins on the connection `fd`."""
+        """A request begins on the connection `fd`; `kept`: its client wants it to be kept."""
         at = self._at + lane * layout.LANE_BYTES
         self._versions[lane] = version = (self._versions[lane] + 1) & 0xFFFFFFFF
         layout.DETAILS.pack_into(
@@ -195,10 +195,11 @@ class SlotWriter:
             b"", version,
         )  # fmt: skip
         self._memory[at + layout.DONE_AT] = 0
+        self._memory[at + layout.KEPT_AT] = kept
         layout.BEGUN.pack_into(self._memory, at, now)
 
     def mark(self, fd: int, state: int) -> None:
-        """Say what the request on a connection has come to; back to WHOLE before the next one, and when it is closed."""
+        """Say what the request on a connection has come to; back to WHOLE before the next one, to UNKNOWN when closed."""
         if fd < layout.FDS:
             self._memory[self._states_at + fd] = state
 

@@ -63,7 +63,7 @@ def cookie(sock: socket.socket) -> int:
 
 def examine(fd: int, lane: Lane | None, state: State) -> Found:
     """What is true of a dead worker's connection, of which its slot says `lane` and `state`."""
-    if lane is None or lane.done or state in (State.WHOLE, State.TAKEN):
+    if lane is None or lane.done or state <= State.TAKEN:
         return rescue.examine(lane, state, None)
     with socket.socket(fileno=fd) as sock:
         try:

@@ -234,8 +234,8 @@ class Rescue:
             self._carry_out(*order)
 
     def _owes(self, rescued: Rescued, fd: int, state: State) -> bool:
-        """Whether the dead worker was to give a refusal on this connection, of which no more can be seen than that its
-        request is gone: have another give it, or end the connection where it has been given.
+        """Whether the dead worker was to give a refusal on this connection, and it is not over: have another give it, or end
+        the connection.
         """
         with socket.socket(fileno=fd) as sock:
             owed = self._owed.pop(progress.cookie(sock), None)
@@ -244,10 +244,16 @@ class Rescue:
         if owed is None:
             return False
         written = None if counts is None else counts.written
-        if state < State.ANSWERING if written is None else written == owed.written:
-            self._refuse(rescued, fd, owed.refusal)
+        if written is None:
+            given = state not in (State.UNKNOWN, State.TAKEN)
         else:
+            given = written != owed.written
+        if given and owed.refusal.keep and state is not State.ANSWERING:
+            return False
+        if given:
             _end(fd)
+        else:
+            self._refuse(rescued, fd, owed.refusal)
         return True
 
     def _judge(self, lane: Lane | None, state: State, grave: Grave) -> Verdict:
@@ -285,7 +291,7 @@ class Rescue:
             case Verdict.AGAIN:
                 attempt += 1
             case Verdict.REFUSE | Verdict.LATE | Verdict.POISON:
-                self._refuse(rescued, fd, _refusal(STATUSES[verdict], found.lane))
+                self._refuse(rescued, fd, _refusal(STATUSES[verdict], found))
                 return
             case Verdict.CUT:
                 with socket.socket(fileno=fd) as sock:
@@ -353,7 +359,8 @@ class Rescue:
             _close(parcel.fd)
 
 
-def _refusal(status: int, lane: Lane | None) -> Refusal:
+def _refusal(status: int, found: Found) -> Refusal:
+    lane = found.lane
     if lane is None:
         return Refusal(status, "The worker that was reading this request has died. The application had not begun.")
     detail = {
@@ -361,7 +368,8 @@ def _refusal(status: int, lane: Lane | None) -> Refusal:
         503: "The worker that was running this request has died before it had answered.",
         504: "This request was ended for having run too long.",
     }[status]
-    return Refusal(status, detail, lane.method, lane.exchange, lane.request_id, lane.step, begun=True)
+    keep = bool(lane.exchange) and lane.kept and found.state is State.WHOLE
+    return Refusal(status, detail, lane.method, lane.exchange, lane.request_id, lane.step, begun=True, keep=keep)
 
 
 def _take_off(fd: int, count: int = PIECE * PIECES_MAX) -> None:

@@ -25,10 +25,14 @@ from support.processes import ROOT, free_port
 
 LIGHT: Final = "support.drill.apps:app"
 GIFT: Final = "gift.app:app"
+FRAIL: Final = "support.drill.frail:app"
 
 
 class Stage:
-    """A running service. `gift`: the gift app, with a platform and a store; else `support.drill.apps`."""
+    """A running service. `gift`: the gift app, with a platform and a store; else `support.drill.apps`.
+
+    `app`: another one than this.
+    """
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class Stage:
         workers: int = 4,
         without: str = "",
         boot: str = "",
+        app: str = "",
         addresses: Addresses | None = None,
         program: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
@@ -59,7 +64,7 @@ class Stage:
             addresses = Addresses(tcp[0], f"unix:{folder}/http.sock", tcp[1], f"unix:{folder}/fcgi.sock")
         self.addresses = addresses
         self.server = serve(
-            GIFT if gift else LIGHT, "--app-dir", str(EXAMPLES if gift else ROOT / "tests"),
+            app or (GIFT if gift else LIGHT), "--app-dir", str(EXAMPLES if gift else ROOT / "tests"),
             "--workers", str(workers), "--http", addresses.http_unix, "--fastcgi", addresses.fastcgi_unix, *arguments,
             http=addresses.http_tcp, fastcgi=addresses.fastcgi_tcp, env=self._env(),
             program=program or lastcall(without), pass_fds=pass_fds,

@@ -132,6 +132,7 @@ EXAMPLES = [
     ("done", replace(NOTED, done=True), ANSWERING, None, Found(None, State.WHOLE)),
     ("done, and more was taken", replace(NOTED, done=True), State.TAKEN, None, Found(None, State.TAKEN)),
     ("not begun", None, State.TAKEN, None, Found(None, State.TAKEN)),
+    ("just accepted", None, State.UNKNOWN, None, Found(None, State.WHOLE)),
     ("running", NOTED, State.WHOLE, None, Found(NOTED, State.WHOLE)),
 ]  # fmt: skip
 

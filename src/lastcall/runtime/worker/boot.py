@@ -100,6 +100,7 @@ def _live(birth: Birth) -> int:
             os.close(fd)
     try:
         master = os.getppid()
+        memory.volunteer()  # another user may not
         service.drop_privileges(settings.user, settings.group, settings.umask)
         die_with_master(master)
         _place_in_custody(birth)

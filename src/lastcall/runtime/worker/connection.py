@@ -171,7 +171,7 @@ class Connection:
         self._read += len(data)
         if not self.lingering:
             self.codec.receive(data)
-            self._pen.mark(self.fd, State.TAKEN)
+            self.taken()
         return True
 
     def _hung_up(self) -> bool:
@@ -200,13 +200,17 @@ class Connection:
         """Take off what was peeked: from here on it is in the codec alone, and so is what follows, until that is idle."""
         self.peeks = self.codec.idle
         if not self.peeks:
-            self._pen.mark(self.fd, State.TAKEN)
+            self.taken()
         if self.peeked:
             self._drop(self.peeked)
 
     def fresh(self) -> None:
         """Nobody has had it before us: there is nothing to ask the kernel."""
         self.written = self._before = 0
+
+    def taken(self) -> None:
+        """The request that is to be answered is not in the kernel, or not as a whole."""
+        self._pen.mark(self.fd, State.TAKEN)
 
     def settled(self) -> None:
         """Nothing of an answer is left to be sent: from here on it is the next request that counts."""
@@ -450,5 +454,7 @@ class Connection:
         if self.out is not None:
             self.out.close()
         self.drop_body()
-        self._pen.mark(self.fd, State.WHOLE)  # for the next connection that gets this number, from its first moment on
+        self._pen.mark(
+            self.fd, State.UNKNOWN
+        )  # for the next connection that gets this number, from its first moment on
         self.sock.close()

@@ -293,10 +293,10 @@ class Worker:
                 connection.peeks = False
         if parcel is None:
             connection.fresh()
-        connection.settled()
         if parcel is not None and parcel.refusal is not None:
             self._turn_away(connection, parcel.refusal)
         else:
+            connection.settled()
             self._on_readable(connection, now)
         if len(self.connections) >= self.settings.max_connections:
             self._listen(on=False)
@@ -442,7 +442,9 @@ class Worker:
             return
         connection.drop_body()  # its room is needed now, and the connection may linger
         connection.request = None
-        connection.refused = True
+        connection.refused = not connection.codec.keep
+        if not connection.refused and not connection.out:
+            connection.settled()
         self.settle(connection, time.monotonic())
 
     def _is_poison(self, request: Request, now: float) -> bool:
@@ -453,6 +455,7 @@ class Worker:
         """Answer a request that is not to be run, or not again, and close: of its bytes some may be gone already."""
         connection.take()
         connection.peeks = False
+        connection.taken()
         connection.running = True  # what is written now is an answer
         self._dismiss(connection, connection.codec.turn_away(refusal))
 
@@ -560,7 +563,7 @@ class Worker:
         slot = self.place.slot
         slot.begin(
             lane, began, identity, request.method, request.target, connection.client, connection.fd,
-            connection.codec.exchange, connection.attempt,
+            connection.codec.exchange, connection.attempt, connection.codec.keep,
         )  # fmt: skip
         if connection.attempt > 1:
             env["lastcall.attempt"] = connection.attempt
