@@ -445,9 +445,7 @@ class Master:
             clock=now, time=time.time(),
         )  # fmt: skip
         lanes = tuple((lane, self._desk.last_line(link.serial, lane, now)) for lane in slot.lanes)
-        left = bool(
-            status or slot.lanes or slot.connections
-        )  # an application may exit with 0 in the middle of a request
+        left = bool(status or slot.lanes or slot.connections)  # an application may exit with 0 inside a request
         self._rescue.bury(link.ward, Grave(death, lanes, self._around.board.states(link.slot) if left else b""))
         link.ward = None
         if left:

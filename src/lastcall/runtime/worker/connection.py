@@ -129,9 +129,12 @@ class Connection:
         self._terms = terms
 
     @property
-    def fresh(self) -> bool:
+    def unanswered(self) -> bool:
         """Nothing was ever sent to the client, as far as the kernel keeps an account."""
-        return not self.served and self.codec.idle and progress.written(self.sock) == 0
+        if self.served or not self.counted or not self.codec.idle:
+            return False
+        counts = progress.counts(self.sock)
+        return counts is not None and counts.written == 0
 
     # --- In ------------------------------------------------------------------------
 
@@ -454,7 +457,6 @@ class Connection:
         if self.out is not None:
             self.out.close()
         self.drop_body()
-        self._pen.mark(
-            self.fd, State.UNKNOWN
-        )  # for the next connection that gets this number, from its first moment on
+        # For the next connection that gets this number, from its first moment on:
+        self._pen.mark(self.fd, State.UNKNOWN)
         self.sock.close()

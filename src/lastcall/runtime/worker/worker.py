@@ -710,7 +710,7 @@ class Worker:
     def _depart(self, connection: Connection, now: float) -> bool:
         """An idle connection of a draining worker: to the inbox, while there are others to take it."""
         if self.place.board.stopping:
-            grace = FRESH_GRACE if connection.fresh else STOP_GRACE
+            grace = FRESH_GRACE if connection.unanswered else STOP_GRACE
             connection.deadline = min(connection.deadline, now + grace)
             return False
         if self.give_away(connection):
