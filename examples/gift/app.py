@@ -1,7 +1,8 @@
 """The gift service: `POST /3/xx/vgift/send` sends a present, then writes the order.
 
 Two actions in two places, and nothing that makes them one: a request that is cut between them leaves a present
-without an order. Whoever serves this app must let a request finish that has begun.
+without an order. Whoever serves this app must let a request finish that has begun. The two are marked, so that lastcall
+spares whoever is between them, and can say of a request that was cut how far it had got, and with which order.
 
     GIFT_PLATFORM   where sendPresent is: http://127.0.0.1:8100
     GIFT_STORE      where orders go: sqlite:/var/lib/gift/orders.db, or mongodb://...
@@ -19,6 +20,8 @@ import urllib.parse
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+
+import lastcall
 
 from .orders import Order, Orders, open_orders
 
@@ -72,8 +75,11 @@ def _answer(environ: WSGIEnvironment) -> dict[str, object]:
 def _send(fields: dict[str, str]) -> dict[str, object]:
     """The request of the incident: the present first, then the order, and the gap between them."""
     order_id, present, user = fields["order"], fields["present"], fields["user"]
-    receipt = _send_present(order_id, present, user)
-    _orders().write(Order(order_id, present, user, receipt, time.time()))
+    with lastcall.critical():  # a present that is out cannot be called back
+        lastcall.step("sendPresent", order_id)
+        receipt = _send_present(order_id, present, user)
+        lastcall.step("saveOrder", order_id)
+        _orders().write(Order(order_id, present, user, receipt, time.time()))
     return {"order": order_id, "receipt": receipt}
 
 

@@ -341,6 +341,26 @@ def the_end_is_the_end(step: Step) -> None:
         assert not step.after.waiting, "waits for a reload while stopping"
 
 
+def whoever_is_committed_is_spared(step: Step) -> None:
+    """Past a point of no return nobody is cut for the drain's end, and that has an end, which does not move."""
+    was, now = step.was(), {worker.serial: worker for worker in step.after.workers}
+    committed = {event.serial for event in step.events if isinstance(event, lc.Committed)}
+    more = step.before.current.policy.critical_timeout
+    for serial, worker in now.items():
+        if serial not in was or was[serial].stage is not lc.Stage.DRAINING:
+            continue
+        before = was[serial]
+        assert before.limit is None or worker.limit == before.limit, "the last deadline moves"
+        fresh = before.limit is None and worker.limit is not None
+        assert not fresh or worker.limit == (before.deadline or 0) + more, "spared for another time than agreed"
+        if worker.stage is lc.Stage.DRAINING and before.deadline is not None:
+            assert worker.deadline is not None, "a drain without an end"
+            assert worker.deadline <= (worker.limit or before.deadline), "spared for too long"
+        elif serial in committed and not worker.overdue and not step.after.hurry and before.deadline is not None:
+            limit = before.limit or before.deadline + more
+            assert step.now >= limit, "cut past a point of no return"
+
+
 RULES = (
     every_process_is_accounted_for,
     identities_are_unique,
@@ -359,5 +379,6 @@ RULES = (
     what_serves_is_not_given_up,
     generations_are_forgotten_when_gone,
     deadlines_lie_ahead,
+    whoever_is_committed_is_spared,
     the_end_is_the_end,
 )

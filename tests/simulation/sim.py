@@ -74,6 +74,7 @@ class Faults:
     stuck: float
     spent: float
     overdue: float
+    committed: float
     broken_release: float
     late: float
 
@@ -93,12 +94,13 @@ class Faults:
             stuck=upto(0.2),
             spent=upto(0.8),
             overdue=upto(0.3),
+            committed=upto(1.0),
             broken_release=upto(0.7),
             late=upto(20.0),
         )
 
 
-NO_FAULTS = Faults(*[0.0] * 12)
+NO_FAULTS = Faults(*[0.0] * 13)
 
 
 @dataclass
@@ -146,6 +148,7 @@ class World:
             surge=rng.randint(0, 2),
             boot_timeout=rng.uniform(3, 10),
             drain_timeout=0 if self.patient else rng.choice([2.0, 30.0]),
+            critical_timeout=rng.choice([0.0, 0.07, 5.0]),
             trace_timeout=rng.choice([0.0, 1.0, 1.0]),
             min_uptime=rng.choice([0.0, 1.0]),
             trial=rng.choice([0.0, 0.5, 0.5, 5.0]),
@@ -173,8 +176,14 @@ class World:
             batch: list[lc.Event] = []
             while self.heap and self.heap[0][0] <= self.now:
                 batch += self.happen(heapq.heappop(self.heap)[2])
+            batch += self.committed()
             self.rng.shuffle(batch)  # signals, pipes and sockets are read in no particular order
             self.feed(batch)
+
+    def committed(self) -> list[lc.Event]:
+        """Who of those whose drain is to end, or not yet, is past a point of no return."""
+        draining = [worker.serial for worker in self.master.workers if worker.stage is lc.Stage.DRAINING]
+        return [lc.Committed(serial) for serial in draining if self.rng.random() < self.faults.committed]
 
     def happen(self, thing: lc.Event | Died) -> list[lc.Event]:
         match thing:

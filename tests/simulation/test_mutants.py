@@ -84,6 +84,18 @@ BUGS = {
         "        times.append(_trial_ends(master))",
         "        pass",
     ),
+    "a point of no return is not respected": (
+        "    return _put(master, replace(worker, limit=limit, deadline=deadline))",
+        "    return _put(master, replace(worker, limit=limit))",
+    ),
+    "a point of no return is respected for ever": (
+        "        limit = worker.deadline + policy.critical_timeout\n        master",
+        "        limit = worker.deadline + 2 * policy.critical_timeout\n        master",
+    ),
+    "the patience with a point of no return begins anew each time": (
+        "    if limit is None:\n        limit = worker.deadline",
+        "    if limit is None or worker.deadline < limit:\n        limit = worker.deadline",
+    ),
     "a trial is over at full strength": (
         "    if _on_trial(master) and now < _trial_ends(master):\n        return master\n",
         "",

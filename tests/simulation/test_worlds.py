@@ -40,6 +40,7 @@ class Budget(NamedTuple):
     down: int = 0
     spent: int = 0
     overdue: int = 0
+    committed: int = 0
     death: int = 0
     unloadable: int = 0
     no_fork: int = 0
@@ -87,6 +88,12 @@ WORLDS = {
     "a reload and two stops": Small(POLICY, Budget(reload=1, stop=2, no_fork=1)),
     "deaths and a reload": Small(POLICY, Budget(reload=1, death=2)),
     "recycling and a death": Small(POLICY, Budget(spent=1, death=1)),
+    "a stop past a point of no return": Small(
+        replace(POLICY, critical_timeout=0.07), Budget(stop=2, committed=3, overdue=1)
+    ),
+    "a reload past a point of no return": Small(
+        replace(POLICY, critical_timeout=5), Budget(reload=1, committed=2, stop=1), pairs=False
+    ),
     "two workers boot": Small(TWO, Budget(death=1, unloadable=1), pairs=False),
     "two workers reload": Small(TWO, Budget(reload=1, unloadable=1), pairs=False),
     "one worker, or two": Small(POLICY, Budget(up=1, down=1)),
@@ -153,9 +160,10 @@ def affordable(node: Node, move: Move) -> bool:
 
 
 def advance(node: Node, events: list[lc.Event]) -> Node:
-    """Step the machine and check the rules; with no events, at the next deadline."""
+    """Step the machine and check the rules; with no events, or those that are said when one is due, at the next deadline."""
     due = lc.next_deadline(node.master)
-    now = node.now if events or due is None else max(node.now, due)
+    waits = all(isinstance(event, lc.Committed) for event in events)
+    now = max(node.now, due) if waits and due is not None else node.now
     after, actions = lc.step(node.master, events, now)
     rules.check(rules.Step(node.master, events, after, actions, now, lc.next_deadline(after)))
     return Node(after, now, node.budget)
@@ -176,6 +184,8 @@ def moves(node: Node) -> list[Move]:
     waits = all(worker.pid is not None and worker.stage is not lc.Stage.KILLED for worker in master.workers)
     if waits and lc.next_deadline(master) is not None:
         found.append(Move(None))
+        draining = [worker.serial for worker in master.workers if worker.stage is lc.Stage.DRAINING]
+        found += [Move(lc.Committed(serial), "committed") for serial in draining]
     return [move for move in found if affordable(node, move)]
 
 
@@ -223,6 +233,7 @@ def key(node: Node) -> Hashable:
             (
                 (rank[w.generation], w.stage, bool(w.spent)),
                 None if w.deadline is None else w.deadline - now,
+                None if w.limit is None else w.limit - now,
                 bool(failures) and w.born <= failures[-1],
                 None if w.ready_at is None else sum(at > w.ready_at for at in failures),
                 None if w.ready_at is None or master.proven else min(now - w.ready_at, trial),

@@ -7,6 +7,7 @@ here. A record's names are an interface: a later version adds some, and removes 
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ import msgspec
 
 from lastcall.core import exits
 from lastcall.core.quantities import format_duration
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+"""W3C Trace Context, section 3.2."""
 
 
 class Kind(enum.Enum):
@@ -29,6 +33,16 @@ class Kind(enum.Enum):
     """The kernel has killed its worker for want of memory."""
     STOP = "stop"
     """Somebody has asked for a second time to stop."""
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the request has said that it was (`lastcall.step`)."""
+
+    name: str
+    at: float
+    """Seconds since it had begun."""
+    about: str = ""
+    """What it was about: the key of an order."""
 
 
 class Cut(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -53,9 +67,17 @@ class Cut(msgspec.Struct, frozen=True, omit_defaults=True):
     """In words: how its worker ended, and why."""
     pool: str = ""
     step: str = ""
-    """How far it says that it had got; empty if it has not said."""
+    """How far it says that it had got, the last one of `steps`; empty if it has not said."""
+    steps: tuple[Step, ...] = ()
+    """The latest of them, with their times."""
+    steps_before: int = 0
+    """Earlier ones, of which there was no room to keep more than the number."""
+    critical: str = ""
+    """`inside`: it was past a point of no return (`lastcall.critical`); `passed`: it had left it; empty: it never was."""
     where: str = ""
     """The line of code that it was in; empty where nobody has seen it."""
+    trace_id: str = ""
+    """Of the trace that its `traceparent` names, or what another header has (`trace_header`)."""
     attempt: int = 1
     done: str = ""
     """What was done about it: `run again`, `answered 503`, `answered 500`, `cut` inside its answer, or nothing, for want
@@ -91,6 +113,12 @@ def cause(why: Kind, status: int, patience: float, *, other: bool = False) -> st
         case Kind.STOP:
             reason = "asked to stop again"
     return f"{ended}, by order of lastcall: {reason}"
+
+
+def trace_id(header: str) -> str:
+    """The trace's id in a `traceparent`; what is none is taken for an id as it is."""
+    found = _TRACEPARENT.fullmatch(header)
+    return found[1] if found else header
 
 
 # --- Lines -------------------------------------------------------------------

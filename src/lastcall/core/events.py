@@ -32,6 +32,8 @@ class Policy:
     """0: none."""
     drain_timeout: float = 60.0
     """0: none, wait for ever."""
+    critical_timeout: float = 10.0
+    """How long the end of a drain waits for requests that are past a point of no return. 0: it does not."""
     trace_timeout: float = 1.0
     """From TRACE to SIGKILL. 0: no trace, SIGKILL at once."""
     min_uptime: float = 1.0
@@ -101,6 +103,13 @@ class Overdue:
 
 
 @dataclass(frozen=True, slots=True)
+class Committed:
+    """The worker runs a request that is past a point of no return. To be said before its drain is ended, each time."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
 class Traced:
     """The worker has written down where it is: SIGKILL need not wait."""
 
@@ -139,7 +148,7 @@ class Stop:
     """Without the lame duck: nobody else is to be warned."""
 
 
-AboutWorker = Spawned | SpawnFailed | Booted | BootFailed | Spent | Overdue | Traced
+AboutWorker = Spawned | SpawnFailed | Booted | BootFailed | Spent | Overdue | Committed | Traced
 Event = AboutWorker | Exited | Reload | Resize | Stop
 
 

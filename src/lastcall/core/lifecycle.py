@@ -25,6 +25,7 @@ from lastcall.core.events import (
     Answer,
     Booted,
     BootFailed,
+    Committed,
     Event,
     Exit,
     Exited,
@@ -47,9 +48,9 @@ from lastcall.core.events import (
 from lastcall.core.slot import SLOTS, WORKERS_MAX
 
 __all__ = [
-    "AboutWorker", "Action", "Answer", "BootFailed", "Booted", "Event", "Exit", "Exited", "Forget", "Kill", "Master",
-    "Outlook", "Overdue", "Phase", "Policy", "Release", "Reload", "Resize", "Spawn", "SpawnFailed", "Spawned", "Spent",
-    "Stage", "Stop", "Tell", "Traced", "Word", "Worker", "Write", "boot", "next_deadline", "step",
+    "AboutWorker", "Action", "Answer", "BootFailed", "Booted", "Committed", "Event", "Exit", "Exited", "Forget", "Kill",
+    "Master", "Outlook", "Overdue", "Phase", "Policy", "Release", "Reload", "Resize", "Spawn", "SpawnFailed", "Spawned",
+    "Spent", "Stage", "Stop", "Tell", "Traced", "Word", "Worker", "Write", "boot", "next_deadline", "step",
 ]  # fmt: skip
 
 # --- Vocabulary --------------------------------------------------------------
@@ -118,6 +119,8 @@ class Worker:
     """Why it is due for recycling; "" if it is not."""
     overdue: bool = False
     """It runs a request that has taken too long: to be cut, not drained."""
+    limit: float | None = None
+    """When its drain ends even if it runs a request that is past a point of no return. None: it was never asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +199,7 @@ HEARD_IN: dict[type[AboutWorker], tuple[Stage, ...]] = {
     BootFailed: (Stage.BOOTING,),
     Spent: (Stage.BOOTING, Stage.READY, Stage.RESTING),
     Overdue: (Stage.READY, Stage.RESTING, Stage.DRAINING),
+    Committed: (Stage.DRAINING,),
     Traced: (Stage.CUTTING,),
 }
 """In which stages an event about a worker means something. In any other it came too late, and changes nothing."""
@@ -226,6 +230,9 @@ SETTLE = 0.1
 RELOAD_FAILURES_MAX = 2
 """A release on trial is given up after more failures than this while there is one to go back to: one crash may be chance,
 two may be a machine that is short of something, and nothing is gained by persistence while the old code serves."""
+
+COMMITTED_FOR = 0.05
+"""How long a worker is spared for each time that it is said to be past a point of no return."""
 
 DOUBLINGS_MAX = 32
 """More would not change a back-off, which has reached its maximum long before."""
@@ -315,6 +322,8 @@ def _hear(master: Master, worker: Worker, event: AboutWorker, now: float) -> Mas
             return _spent(master, worker, why)
         case Overdue():
             return _put(master, replace(worker, overdue=True))
+        case Committed():
+            return _spare(master, worker, now)
         case Traced():
             return _put(master, replace(worker, deadline=now))
         case _:
@@ -345,6 +354,20 @@ def _spent(master: Master, worker: Worker, why: str) -> Master:
         return master
     spent = replace(worker, spent=why or "it says so")
     return _emit(_put(master, spent), Write(notes.Recycling(master.current.policy.pool, worker.pid, spent.spent)))
+
+
+def _spare(master: Master, worker: Worker, now: float) -> Master:
+    """Put the end of a drain off, in small pieces, until nothing would be cut past a point of no return, or for too long."""
+    assert worker.pid is not None
+    policy = master.current.policy
+    if worker.deadline is None or worker.deadline > now or not policy.critical_timeout:
+        return master
+    limit = worker.limit
+    if limit is None:
+        limit = worker.deadline + policy.critical_timeout
+        master = _emit(master, Write(notes.Spared(policy.pool, worker.pid, policy.critical_timeout)))
+    deadline = max(worker.deadline, min(now + COMMITTED_FOR, limit))
+    return _put(master, replace(worker, limit=limit, deadline=deadline))
 
 
 def _reload(master: Master, event: Reload, now: float) -> Master:

@@ -351,6 +351,22 @@ class DrainTimedOut(Note):
 
 
 @dataclass(frozen=True, slots=True)
+class Spared(Note):
+    """The time for a drain is over, but a request is past a point of no return (`lastcall.critical`)."""
+
+    pool: str
+    pid: int
+    within: float
+    level = Level.WARNING
+
+    def text(self) -> str:
+        return (
+            f"[pool {self.pool}] child {self.pid} should have finished, and is past a point of no return: "
+            f"it has {self.within:g} seconds more"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TimedOut(Note):
     """php-fpm's request_terminate_timeout line (fpm_request.c:272)."""
 
@@ -466,13 +482,18 @@ class Waiting(Note):
     elapsed: float
     step: str
     where: str = ""
+    since: float = 0.0
+    """Seconds for which it has been at that step."""
+    critical: float = 0.0
+    """Seconds for which it has been past a point of no return; 0: it is not."""
 
     def text(self) -> str:
-        step = f", at step {self.step}" if self.step else ""
+        step = f", at step {self.step} for {self.since:.1f} sec" if self.step else ""
+        critical = f", past a point of no return for {self.critical:.1f} sec" if self.critical else ""
         where = f", {self.where}" if self.where else ""
         return (
             f'[pool {self.pool}] waiting for child {self.pid}, request "{self.request}" ({self.request_id}), '
-            f"{self.elapsed:.1f} sec{step}{where}"
+            f"{self.elapsed:.1f} sec{step}{critical}{where}"
         )
 
 

@@ -6,7 +6,8 @@
     it had begun, and bytes of it were taken  503
     a byte of the answer may have left        cut: the connection is closed in a way that shows that it is not the whole
 
-Nothing is answered twice: a request is run again only while not a byte of an answer has left.
+Nothing is answered twice: a request is run again only while not a byte of an answer has left. One that has passed a point
+of no return (`lastcall.critical`) is not run again, whatever the rule: its application has said that there is no way back.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def judge(lane: Lane | None, state: State, *, rule: str, taken_by: int = 0) -> V
         return Verdict.PASS_ON if state is State.WHOLE else Verdict.REFUSE
     if taken_by >= BLAMED_MAX:
         return Verdict.POISON
-    if state is State.WHOLE and lane.method in RULES[rule]:
+    if state is State.WHOLE and not lane.critical and lane.method in RULES[rule]:
         return Verdict.AGAIN if lane.attempt < ATTEMPTS_MAX else Verdict.POISON
     return Verdict.REFUSE
 

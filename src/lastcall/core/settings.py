@@ -114,6 +114,7 @@ def _setting(
 
 _APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?)?")
 _WARMUP = re.compile(r"/[!-~]*|[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 _POOL = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
@@ -134,6 +135,12 @@ def _is_warmup(text: str) -> None:
 def _is_pool(text: str) -> None:
     if not _POOL.fullmatch(text):
         raise Mistake(f"{text!r} cannot be a pool's name", "use 1 to 32 letters, digits, dots, dashes, underscores")
+
+
+def _is_header(text: str) -> None:
+    if not _HEADER.fullmatch(text):
+        remedy = "write a header's name, in letters, digits and dashes: X-Amzn-Trace-Id"
+        raise Mistake(f"{text!r} cannot be a header's name", remedy)
 
 
 def _is_path(text: str) -> None:
@@ -295,6 +302,11 @@ class Settings:
         "A draining worker may finish what it has begun for this long.",
         metavar="TIME", zero="wait for ever",
     )
+    critical_timeout: float = _setting(
+        10.0, TIMEOUTS, Kind.DURATION,
+        "How long drain_timeout and request_timeout wait for a request past a point of no return (lastcall.critical).",
+        metavar="TIME", zero="they do not wait",
+    )
     request_timeout: float = _setting(
         0.0, TIMEOUTS, Kind.DURATION,
         "A request may run for this long; then its worker is cut, stack trace first.",
@@ -373,6 +385,11 @@ class Settings:
         "combined", LOGS, Kind.TEXT,
         "combined, common, json, fpm or gunicorn, or a format of php-fpm's fields (%R) or gunicorn's (%(h)s).",
         metavar="FORMAT",
+    )
+    trace_header: str = _setting(
+        "traceparent", LOGS, Kind.TEXT,
+        "The request header that names its trace, for the cut list.",
+        metavar="NAME", check=_is_header,
     )
     catch_output: bool = _setting(
         False, LOGS, Kind.FLAG,

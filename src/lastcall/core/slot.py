@@ -5,6 +5,10 @@ one per thread). Each has one writer, its worker, and no lock. A lane's details 
 in one ascending pass: a reader that finds two different ones has met a write under way, and reads again.
 
 `begun` and the details are separate on purpose: a request ends by writing eight zero bytes.
+
+Steps are in a ring, numbered for as long as the worker lives. Whoever reads them while they are written finds some of them
+missing, never one that is half another: the counter before the ring is behind what is whole, the one after it ahead of
+what is overwritten, and one place more than STEPS is kept free for the writer.
 """
 
 from __future__ import annotations
@@ -27,25 +31,44 @@ CONNECTIONS: Final = struct.Struct("<I")
 COUNTERS: Final = struct.Struct("<IQ")
 COUNTERS_AT: Final = 20
 BEGUN: Final = struct.Struct("<d")
-TEXTS: Final = {"request_id": 37, "method": 16, "uri": 300, "client": 46, "step": 72}
+CRITICAL: Final = BEGUN
+"""Since when the request is past a point of no return (`lastcall.critical`); below 0: when it was last; 0: it never was."""
+CRITICAL_AT: Final = 8
+BEGINNING: Final = struct.Struct("<dd")
+"""Both of them."""
+TEXTS: Final = {"request_id": 37, "method": 16, "uri": 300, "client": 46, "trace": 64}
 """A lane's texts and the bytes that each has: latin-1, cut, padded with NUL. An id has one more than a UUID needs, so
 that a UUID does not look as if it had been cut."""
-DETAILS: Final = struct.Struct("<IBIH" + "".join(f"{width}s" for width in TEXTS.values()) + "I")
-"""version, attempt, descriptor, exchange, the texts, version again."""
-DETAILS_AT: Final = 8
-LANE_BYTES: Final = 512
+DETAILS: Final = struct.Struct("<IBIHI" + "".join(f"{width}s" for width in TEXTS.values()) + "I")
+"""version, attempt, descriptor, exchange, the number of its first step, the texts, version again."""
+DETAILS_AT: Final = 16
+LANE_BYTES: Final = 2048
 ANSWER: Final = struct.Struct("<IIIHH?")
 """About the answer, written down before its first byte leaves: bytes that the connection had been written before, bytes of
 the answer as far as they are known by then (else 0), bytes that had been read from the connection, bytes of the request
 that are still to be read, bytes that wait to be read (these included), whether the connection is kept."""
-ANSWER_AT: Final = 494
+ANSWER_AT: Final = 500
 LENGTH: Final = struct.Struct("<I")
 LENGTH_AT: Final = ANSWER_AT + 4
 KEPT_AT: Final = ANSWER_AT + ANSWER.size - 1
-DONE_AT: Final = 511
+DONE_AT: Final = 517
 """A byte: all of the answer has been handed to the kernel, and the lane is about to end."""
-STEP_BYTES: Final = TEXTS["step"]
+STEPS: Final = 16
+"""The latest steps of a request that are kept."""
+STEP_BYTES: Final = 72
+STEP: Final = struct.Struct(f"<d{STEP_BYTES}s")
+"""When (monotonic), and a text: UTF-8, cut, padded with NUL; SEPARATOR and what the step is about may follow its name."""
+SEPARATOR: Final = "\x1f"
+RING: Final = STEPS + 1
+COUNT: Final = struct.Struct("<I")
+"""How many steps there have been in this lane: before and after the ring."""
+STEPS_AT: Final = 520
+RING_AT: Final = 528
+RING_END: Final = RING_AT + RING * STEP.size
 SLOT_BYTES: Final = HEAD.size + LANES * LANE_BYTES
+
+AFTERMATH: Final = 0.25
+"""Seconds that a request has to be answered when it has left a critical block: nothing is gained by cutting it then."""
 
 FDS: Final = 65536
 """Descriptors of a worker whose state has a place; `limits` in runtime/service.py raises no limit above it by itself."""
@@ -71,7 +94,26 @@ class State(enum.IntEnum):
 assert HEAD.size == 64
 assert 2 * WORKERS_MAX + SURGE_MAX <= SLOTS  # what the machine allows: docs/LIFECYCLE.md
 assert DETAILS_AT + DETAILS.size <= ANSWER_AT
-assert ANSWER_AT + ANSWER.size <= DONE_AT < LANE_BYTES
+assert ANSWER_AT + ANSWER.size <= DONE_AT < STEPS_AT
+assert RING_END + COUNT.size <= LANE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where in its work a request has said that it was."""
+
+    name: str
+    at: float
+    """When, on the monotonic clock."""
+    about: str = ""
+    """What it is about: the key of an order."""
+    shortened: bool = False
+    """The two filled their place to the last byte."""
+
+    @property
+    def words(self) -> str:
+        """`sendPresent (order-17)`."""
+        return f"{self.name} ({self.about})" if self.about else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +128,14 @@ class Lane:
     method: str
     uri: str
     client: str
-    step: str
+    steps: tuple[Step, ...] = ()
+    """The latest STEPS of them."""
+    forgotten: int = 0
+    """Steps before these."""
+    critical: float = 0.0
+    """See CRITICAL."""
+    trace: str = ""
+    """What the header that names the trace has."""
     fd: int = -1
     """The connection's number in its worker."""
     exchange: int = 0
@@ -104,10 +153,20 @@ class Lane:
     def request(self) -> str:
         return f"{self.method} {self.uri}"
 
+    def committed(self, now: float) -> bool:
+        """It is past a point of no return, or was a moment ago."""
+        return self.critical > 0 or (self.critical < 0 and now + self.critical < AFTERMATH)
+
+    @property
+    def step(self) -> Step | None:
+        """The last one."""
+        return self.steps[-1] if self.steps else None
+
     @property
     def shortened(self) -> tuple[str, ...]:
         """The texts that fill their place to the last byte: there may have been more of them."""
-        return tuple(name for name, width in TEXTS.items() if len(getattr(self, name)) >= width)
+        names = tuple(name for name, width in TEXTS.items() if len(getattr(self, name)) >= width)
+        return (*names, "steps") if any(step.shortened for step in self.steps) else names
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,40 +187,46 @@ def pack_head(pid: int, generation: int, serial: int, lanes: int) -> bytes:
 
 
 def unpack(data: bytes) -> Slot:
-    """A slot from a copy of its SLOT_BYTES bytes. A lane that was being written is left out: ask again."""
+    """A slot from a copy of its bytes. A lane that was being written is left out: ask again."""
     pid, generation, serial, used, connections, requests = HEAD.unpack_from(data)
     lanes = []
-    for number in range(min(used, LANES)):
-        at = HEAD.size + number * LANE_BYTES
-        (begun,) = BEGUN.unpack_from(data, at)
-        if begun == 0.0:
-            continue
-        before, attempt, fd, exchange, *texts, after = DETAILS.unpack_from(data, at + DETAILS_AT)
-        if before == after:
-            request_id, method, uri, client, step = map(_text, texts)
-            written, length, taken, due, unread, kept = ANSWER.unpack_from(data, at + ANSWER_AT)
-            lanes.append(
-                Lane(
-                    number,
-                    begun,
-                    attempt,
-                    request_id,
-                    method,
-                    uri,
-                    client,
-                    step,
-                    fd,
-                    exchange,
-                    written,
-                    length,
-                    taken,
-                    due,
-                    unread,
-                    kept,
-                    data[at + DONE_AT] == 1,
-                )
-            )
+    for number in range(min(used, LANES, (len(data) - HEAD.size) // LANE_BYTES)):
+        lane = _lane(number, data, HEAD.size + number * LANE_BYTES)
+        if lane is not None:
+            lanes.append(lane)
     return Slot(pid, generation, serial, connections, requests, tuple(lanes))
+
+
+def lanes_used(head: bytes) -> int:
+    """From the HEAD.size bytes of a head."""
+    return min(int(HEAD.unpack(head)[3]), LANES)
+
+
+def _lane(number: int, data: bytes, at: int) -> Lane | None:
+    begun, critical = BEGINNING.unpack_from(data, at)
+    before, attempt, fd, exchange, first, *texts, after = DETAILS.unpack_from(data, at + DETAILS_AT)
+    if begun == 0.0 or before != after:
+        return None
+    request_id, method, uri, client, trace = map(_text, texts)
+    written, length, taken, due, unread, kept = ANSWER.unpack_from(data, at + ANSWER_AT)
+    steps, forgotten = _steps(data, at, first)
+    return Lane(
+        number, begun, attempt, request_id, method, uri, client, steps, forgotten, critical, trace, fd, exchange, written,
+        length, taken, due, unread, kept, data[at + DONE_AT] == 1,
+    )  # fmt: skip
+
+
+def _steps(data: bytes, at: int, first: int) -> tuple[tuple[Step, ...], int]:
+    """The latest steps of a request, and how many there were before them."""
+    (whole,) = COUNT.unpack_from(data, at + STEPS_AT)
+    (begun,) = COUNT.unpack_from(data, at + RING_END)
+    oldest = max(first, begun - STEPS)
+    found = []
+    for number in range(oldest, whole):
+        when, raw = STEP.unpack_from(data, at + RING_AT + number % RING * STEP.size)
+        name, _, about = raw.rstrip(b"\0").decode("utf-8", "ignore").partition(SEPARATOR)
+        found.append(Step(name, when, about, shortened=raw[-1] != 0))
+    return tuple(found), max(0, oldest - first)
 
 
 def _text(raw: bytes) -> str:

@@ -40,6 +40,15 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True):
     """For STOP: leave nothing behind for the next start."""
 
 
+class StepStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a request has said that it was."""
+
+    name: str
+    at: float
+    """Seconds since it had begun."""
+    about: str = ""
+
+
 class InFlight(msgspec.Struct, frozen=True):
     """A request that a worker is running."""
 
@@ -49,8 +58,14 @@ class InFlight(msgspec.Struct, frozen=True):
     client: str
     elapsed: float
     step: str
+    """The last one of `steps`; empty if it has not said any."""
     where: str = ""
     """The line of code that it is in, or that its worker does not answer."""
+    steps: list[StepStatus] = []
+    steps_before: int = 0
+    """Earlier ones, of which only the number is known."""
+    critical: float = 0.0
+    """Seconds for which it has been past a point of no return; 0: it is not."""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):

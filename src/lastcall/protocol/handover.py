@@ -61,6 +61,7 @@ class Worker(msgspec.Struct, frozen=True):
     """The descriptor that its custodian reports to; -1: it has none."""
     keeper: int = 0
     """The custodian's pid, once it has said so."""
+    limit: float | None = None
 
 
 class Release(msgspec.Struct, frozen=True):

@@ -10,6 +10,8 @@ import itertools
 import mmap
 import os
 import struct
+import threading
+import time
 from pathlib import Path
 from typing import Final
 
@@ -126,7 +128,8 @@ class Board:
 
     def read(self, number: int) -> layout.Slot:
         at = _FIRST + number * layout.SLOT_BYTES
-        return layout.unpack(self._memory[at : at + layout.SLOT_BYTES])
+        lanes = layout.lanes_used(self._memory[at : at + layout.HEAD.size])
+        return layout.unpack(self._memory[at : at + layout.HEAD.size + lanes * layout.LANE_BYTES])
 
     def claim(self, number: int, *, pid: int, generation: int, serial: int, lanes: int) -> SlotWriter:
         """A fresh slot for a fresh worker, wiped of what its last owner left."""
@@ -159,7 +162,10 @@ class Board:
 class SlotWriter:
     """A worker's pen: a handful of stores, no lock, no system call."""
 
-    __slots__ = ("_at", "_connections", "_counters_at", "_memory", "_requests", "_states_at", "_versions", "number")
+    __slots__ = (
+        "_at", "_connections", "_counters_at", "_depths", "_locks", "_memory", "_requests", "_states_at", "_steps",
+        "_versions", "number",
+    )  # fmt: skip
 
     def __init__(self, memory: mmap.mmap, number: int, at: int) -> None:
         self.number = number
@@ -169,6 +175,10 @@ class SlotWriter:
         self._states_at = _STATES + number * layout.FDS
         self._requests = itertools.count(1)  # its next() is atomic: threads share a slot
         self._versions = [0] * layout.LANES
+        self._steps = [0] * layout.LANES
+        self._depths = [0] * layout.LANES
+        # Reentrant: a signal handler or a finalizer of the application may say where it is while it says so.
+        self._locks = [threading.RLock() for _ in range(layout.LANES)]
         self._connections = 0
 
     @property
@@ -182,21 +192,67 @@ class SlotWriter:
         layout.CONNECTIONS.pack_into(self._memory, self._counters_at, count)
 
     def begin(
-        self, lane: int, now: float, request_id: str, method: str, uri: str, client: str, fd: int, exchange: int = 0,
-        attempt: int = 1, kept: bool = False,
-    ) -> None:  # fmt: skip
-        """A request begins on the connection `fd`; `kept`: its client wants it to be kept."""
+        self, lane: int, now: float, request_id: str, method: str, uri: str, client: str, trace: str, fd: int,
+        exchange: int = 0, attempt: int = 1, kept: bool = False,
+    ) -> int:  # fmt: skip
+        """A request begins on the connection `fd`; `kept`: its client wants it to be kept.
+
+        Returns what `step`, `enter` and `leave` know it by.
+        """
         at = self._at + lane * layout.LANE_BYTES
         self._versions[lane] = version = (self._versions[lane] + 1) & 0xFFFFFFFF
+        self._depths[lane] = 0
         layout.DETAILS.pack_into(
-            self._memory, at + layout.DETAILS_AT, version, attempt, fd, exchange,
+            self._memory, at + layout.DETAILS_AT, version, attempt, fd, exchange, self._steps[lane],
             request_id.encode("latin-1", "replace"),
             method.encode("latin-1", "replace"), uri.encode("latin-1", "replace"), client.encode("latin-1", "replace"),
-            b"", version,
+            trace.encode("latin-1", "replace"), version,
         )  # fmt: skip
         self._memory[at + layout.DONE_AT] = 0
         self._memory[at + layout.KEPT_AT] = kept
-        layout.BEGUN.pack_into(self._memory, at, now)
+        layout.BEGINNING.pack_into(self._memory, at, now, 0.0)
+        return version
+
+    # --- Where a request says that it is (gateway/marks.py): from any thread, and of no effect when it is over ----
+
+    def step(self, lane: int, version: int, text: str) -> None:
+        """The request has come to a step."""
+        at = self._at + lane * layout.LANE_BYTES
+        with self._locks[lane]:
+            if self._versions[lane] != version:
+                return
+            number = self._steps[lane]
+            layout.STEP.pack_into(
+                self._memory, at + layout.RING_AT + number % layout.RING * layout.STEP.size,
+                time.monotonic(), text.encode("utf-8", "replace"),
+            )  # fmt: skip
+            self._steps[lane] = number = (number + 1) & 0xFFFFFFFF
+            layout.COUNT.pack_into(self._memory, at + layout.RING_END, number)
+            layout.COUNT.pack_into(self._memory, at + layout.STEPS_AT, number)
+
+    def enter(self, lane: int, version: int) -> None:
+        """The request passes a point of no return; it may do so again inside."""
+        with self._locks[lane]:
+            if self._versions[lane] == version:
+                self._depths[lane] += 1
+                if self._depths[lane] == 1:
+                    self._critical(lane, time.monotonic())
+
+    def leave(self, lane: int, version: int) -> None:
+        """Undoes one `enter`."""
+        with self._locks[lane]:
+            if self._versions[lane] == version and self._depths[lane]:
+                self._depths[lane] -= 1
+                if not self._depths[lane]:
+                    self._critical(lane, -time.monotonic())
+
+    def _critical(self, lane: int, when: float) -> None:
+        layout.CRITICAL.pack_into(self._memory, self._at + lane * layout.LANE_BYTES + layout.CRITICAL_AT, when)
+
+    def forget(self) -> None:
+        """In a process that the application has forked: what it says is not said of a request of ours."""
+        self._versions = [-1] * layout.LANES
+        self._locks = [threading.RLock() for _ in range(layout.LANES)]
 
     def mark(self, fd: int, state: int) -> None:
         """Say what the request on a connection has come to; back to WHOLE before the next one, to UNKNOWN when closed."""

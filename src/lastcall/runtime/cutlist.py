@@ -53,8 +53,12 @@ def records(death: Death, lanes: Iterable[tuple[Lane, str]], done: str = "") -> 
         cut = cuts.Cut(
             at=at, time=round(death.time, 3), request_id=lane.request_id, method=lane.method, uri=lane.uri,
             client=lane.client, elapsed=round(elapsed, 6), pid=death.pid, serial=death.serial,
-            generation=death.generation, kind=death.kind, cause=cause, pool=death.pool, step=lane.step, where=where,
-            attempt=lane.attempt, done=done, shortened=lane.shortened,
+            generation=death.generation, kind=death.kind, cause=cause, pool=death.pool,
+            step="" if lane.step is None else lane.step.name,
+            steps=tuple(cuts.Step(step.name, round(max(0.0, step.at - lane.begun), 6), step.about) for step in lane.steps),
+            steps_before=lane.forgotten, critical="inside" if lane.critical > 0 else "passed" if lane.critical else "",
+            where=where, trace_id=cuts.trace_id(lane.trace), attempt=lane.attempt, done=done,
+            shortened=lane.shortened,
         )  # fmt: skip
         found.append(cut)
     return found

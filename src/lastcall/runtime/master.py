@@ -24,7 +24,7 @@ from lastcall.core import lifecycle as lc
 from lastcall.core.rescue import Verdict
 from lastcall.core.slot import WORKERS_MAX, Slot
 from lastcall.protocol import handover
-from lastcall.protocol.control import Do, InFlight, LastReload, Reply, Status, WorkerStatus, bounded
+from lastcall.protocol.control import Do, LastReload, Reply, Status, WorkerStatus, bounded
 from lastcall.protocol.link import Report, Word, pack, unpack_report
 from lastcall.runtime import custody, farewell, rights, sender, testament, whereabouts
 from lastcall.runtime.closing import Closing
@@ -32,6 +32,7 @@ from lastcall.runtime.control import Asked
 from lastcall.runtime.cutlist import Death, records
 from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader, relay
 from lastcall.runtime.oom import OomKills
+from lastcall.runtime.patience import committed, overdue
 from lastcall.runtime.port import Signalled
 from lastcall.runtime.recycling import Ages
 from lastcall.runtime.rescue import Fate, Grave, Rescue
@@ -136,8 +137,8 @@ class Master:
             self._resources = fresh
             events = [lc.Reload(policy(fresh.settings), ticket) for ticket in tickets or (0,)]
         while True:
-            before = self._state
-            self._state, actions = lc.step(before, events, self._port.now())
+            before, now = self._state, self._port.now()
+            self._state, actions = lc.step(before, [*events, *committed(before.workers, self._around.board, now)], now)
             self._follow(before)
             events = []
             for action in actions:
@@ -489,7 +490,7 @@ class Master:
         timeout = self._resources.settings.request_timeout
         if timeout and (self._scan_at is None or self._scan_at <= now):
             self._scan_at = now + min(SCAN, timeout)
-            events += self._find_overdue(now, timeout)
+            events += self._find_overdue(now)
         self._explain(now)
         events += [lc.Spent(serial, why) for serial, why in self._ages.due(now)]
         if self._watchdog and self._watchdog_at is not None and self._watchdog_at <= now:
@@ -497,11 +498,11 @@ class Master:
             self._around.notifier.watchdog()
         return events
 
-    def _find_overdue(self, now: float, timeout: float) -> list[lc.Event]:
+    def _find_overdue(self, now: float) -> list[lc.Event]:
         events: list[lc.Event] = []
         for link in self._links.values():
             slot = self._around.board.read(link.slot)
-            late = [lane for lane in slot.lanes if now - lane.begun > timeout and lane.begun > link.reported]
+            late = overdue(slot, self._resources.settings, link.reported, now)
             if slot.serial != link.serial or not late:
                 continue
             for lane in late:
@@ -538,8 +539,7 @@ class Master:
         lanes.sort(key=lambda one: one[1].begun)
         for link, lane in lanes[: whereabouts.LINES_MAX]:
             where = self._desk.line(link.serial, lane, now)
-            elapsed = now - lane.begun
-            self._write(notes.Waiting(self._pool, link.pid, lane.request, lane.request_id, elapsed, lane.step, where))
+            self._write(whereabouts.waiting_for(self._pool, link.pid, lane, where, now))
         if len(lanes) > whereabouts.LINES_MAX:
             self._write(notes.WaitingForMore(self._pool, len(lanes) - whereabouts.LINES_MAX))
         for link in links:
@@ -807,12 +807,9 @@ class Master:
             mine = slot.serial == worker.serial
             requests += slot.requests if mine else 0
             lanes = [
-                InFlight(
-                    lane.request_id, lane.method, lane.uri, lane.client, max(0.0, now - lane.begun), lane.step,
-                    self._desk.line(worker.serial, lane, now),
-                )
+                whereabouts.in_flight(lane, self._desk.line(worker.serial, lane, now), now)
                 for lane in (slot.lanes if mine else ())
-            ]  # fmt: skip
+            ]
             said = self._desk.connections(worker.serial)
             workers.append(
                 WorkerStatus(

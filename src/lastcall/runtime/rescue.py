@@ -369,7 +369,8 @@ def _refusal(status: int, found: Found) -> Refusal:
         504: "This request was ended for having run too long.",
     }[status]
     keep = bool(lane.exchange) and lane.kept and found.state is State.WHOLE
-    return Refusal(status, detail, lane.method, lane.exchange, lane.request_id, lane.step, begun=True, keep=keep)
+    step = "" if lane.step is None else lane.step.name
+    return Refusal(status, detail, lane.method, lane.exchange, lane.request_id, step, begun=True, keep=keep)
 
 
 def _take_off(fd: int, count: int = PIECE * PIECES_MAX) -> None:

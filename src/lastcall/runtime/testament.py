@@ -37,5 +37,5 @@ def worker(there: lc.Worker, link: Link, heard: Iterable[int]) -> handover.Worke
         there.serial, there.slot, there.generation, there.stage.name.lower(), there.pid, link.sock.fileno(),
         there.born, there.since, there.deadline, there.ready_at, there.spent, there.overdue,
         link.serving, link.reported, link.max_age, outputs, link.ward.sock.fileno() if link.ward else -1,
-        link.ward.keeper if link.ward else 0,
+        link.ward.keeper if link.ward else 0, there.limit,
     )  # fmt: skip

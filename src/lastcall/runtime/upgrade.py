@@ -284,7 +284,7 @@ def machine(reign: Reign) -> lc.Master:
 def _worker(worker: handover.Worker) -> lc.Worker:
     return lc.Worker(
         worker.serial, worker.slot, worker.generation, lc.Stage[worker.stage.upper()], worker.born, worker.since,
-        worker.pid, worker.deadline, worker.ready_at, worker.spent, worker.overdue,
+        worker.pid, worker.deadline, worker.ready_at, worker.spent, worker.overdue, worker.limit,
     )  # fmt: skip
 
 
@@ -296,6 +296,7 @@ def policy(settings: Settings, workers: int = 0) -> lc.Policy:
         surge=settings.surge,
         boot_timeout=settings.boot_timeout,
         drain_timeout=settings.drain_timeout,
+        critical_timeout=settings.critical_timeout,
         trial=settings.trial,
         lame_duck=settings.lame_duck,
     )

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from lastcall.core import notes
 from lastcall.core.slot import Lane
+from lastcall.protocol.control import InFlight, StepStatus
 from lastcall.protocol.link import Whereabouts, read_where
 
 ANSWER_WITHIN: Final = 0.25
@@ -125,6 +127,23 @@ class Desk:
 
 
 # --- Words -------------------------------------------------------------------
+
+
+def in_flight(lane: Lane, where: str, now: float) -> InFlight:
+    """A request for a status."""
+    steps = [StepStatus(step.name, round(max(0.0, step.at - lane.begun), 6), step.about) for step in lane.steps]
+    return InFlight(
+        id=lane.request_id, method=lane.method, uri=lane.uri, client=lane.client, elapsed=max(0.0, now - lane.begun),
+        step=steps[-1].name if steps else "", where=where, steps=steps, steps_before=lane.forgotten,
+        critical=max(0.0, now - lane.critical) if lane.critical > 0 else 0.0,
+    )  # fmt: skip
+
+
+def waiting_for(pool: str, pid: int, lane: Lane, where: str, now: float) -> notes.Waiting:
+    """A request for a drain's account."""
+    step, since = ("", 0.0) if lane.step is None else (lane.step.words, max(0.0, now - lane.step.at))
+    critical = now - lane.critical if lane.critical > 0 else 0.0
+    return notes.Waiting(pool, pid, lane.request, lane.request_id, now - lane.begun, step, where, since, critical)
 
 
 def waiting(whereabouts: Whereabouts) -> list[str]:

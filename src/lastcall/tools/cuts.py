@@ -33,16 +33,28 @@ def since(text: str, now: float) -> float:
 def lines(cut: core.Cut) -> list[str]:
     """A record for people: what, then how far, then why."""
     when = time.strftime("%d-%b-%Y %H:%M:%S", time.localtime(cut.time))
-    shown = {name: getattr(cut, name) + ("..." if name in cut.shortened else "") for name in ("uri", "client", "step")}
+    shown = {name: getattr(cut, name) + ("..." if name in cut.shortened else "") for name in ("uri", "client")}
     attempt = f", attempt {cut.attempt}" if cut.attempt > 1 else ""
-    step = f", at step {shown['step']}" if shown["step"] else ""
+    step = f", at step {cut.step}" if cut.step else ""
+    critical = {"inside": ", past a point of no return", "passed": ", a point of no return behind it"}
+    step += critical.get(cut.critical, "")
     where = f", {cut.where}" if cut.where else ""
-    said = (
-        f"{when}  {cut.method} {shown['uri']} ({cut.request_id}) from {shown['client'] or 'unix'}",
+    trace = f", trace {cut.trace_id}" if cut.trace_id else ""
+    said = [
+        f"{when}  {cut.method} {shown['uri']} ({cut.request_id}) from {shown['client'] or 'unix'}{trace}",
         f"    cut after {age(cut.elapsed)}{attempt}{step}{where}",
+        *([f"    steps: {_steps(cut)}"] if cut.steps else []),
         f"    {cut.cause} (pid {cut.pid}, generation {cut.generation}, pool {cut.pool})",
-    )
+    ]
     return [printable(line) for line in said]
+
+
+def _steps(cut: core.Cut) -> str:
+    """`3 earlier ones, checkStock at 0.002s, sendPresent (order-17) at 0.01s`."""
+    before = [f"{cut.steps_before} earlier"] if cut.steps_before else []
+    more = "..." if "steps" in cut.shortened else ""
+    told = [f"{step.name}{f' ({step.about})' if step.about else ''} at {step.at:.3f}s" for step in cut.steps]
+    return ", ".join([*before, *told]) + more
 
 
 def _file(run_dir: Path | None, file: Path | None) -> Path:

@@ -64,8 +64,13 @@ def _rows(worker: WorkerStatus) -> list[tuple[str, ...]]:
 
 def _request(request: InFlight) -> str:
     at = f", at {request.step}" if request.step else ""
+    if request.steps:
+        last = request.steps[-1]
+        about = f" ({last.about})" if last.about else ""
+        at = f", at {last.name}{about} for {age(max(0.0, request.elapsed - last.at))}"
+    critical = f", past a point of no return for {age(request.critical)}" if request.critical else ""
     where = f", {request.where}" if request.where else ""
-    return printable(f"{request.method} {request.uri} ({request.id}) for {age(request.elapsed)}{at}{where}")
+    return printable(f"{request.method} {request.uri} ({request.id}) for {age(request.elapsed)}{at}{critical}{where}")
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

@@ -92,5 +92,22 @@ def test_the_cause_in_words(kind: Kind, other: bool, words: str) -> None:
 def test_a_text_that_fills_its_place_in_the_slot_is_named() -> None:
     """It may have been longer; a UUID is not taken for cut."""
     uuid = "123e4567-e89b-12d3-a456-426614174000"
-    lane = slot.Lane(0, 1.0, 1, uuid, "GET", "/" + "x" * 299, "10.0.0.9", "y" * 71)
+    steps = (slot.Step("y" * 71, 1.0),)
+    lane = slot.Lane(0, 1.0, 1, uuid, "GET", "/" + "x" * 299, "10.0.0.9", steps)
     assert lane.shortened == ("uri",)
+    full = (slot.Step("sendPresent", 1.0), slot.Step("y" * 72, 1.0, shortened=True))
+    assert slot.Lane(0, 1.0, 1, uuid, "GET", "/", "10.0.0.9", full).shortened == ("steps",)
+
+
+@pytest.mark.parametrize(
+    ("header", "trace_id"),
+    [
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-and more", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("Root=1-5759e988-bd862e3fe1be46a994272793", "Root=1-5759e988-bd862e3fe1be46a994272793"),
+        ("", ""),
+    ],
+)
+def test_the_id_of_a_trace(header: str, trace_id: str) -> None:
+    """W3C's header has it in its middle; any other header is one."""
+    assert cuts.trace_id(header) == trace_id

@@ -13,6 +13,7 @@ from lastcall.core.lifecycle import (
     Answer,
     Booted,
     BootFailed,
+    Committed,
     Event,
     Exit,
     Exited,
@@ -302,6 +303,43 @@ def test_an_overdue_worker_is_asked_for_a_trace_then_killed_and_replaced_meanwhi
     assert life.at(5, Overdue(1)) == [Tell(1, Word.TRACE), Spawn(2, slot=1, generation=1)]
     life.at(5, *spawned(2))
     assert life.done(5.2, Traced(1)) == [Kill(1, pid=101)]
+
+
+def test_a_drain_that_is_over_waits_for_whoever_is_past_a_point_of_no_return() -> None:
+    """In small pieces, and as soon as nobody says so any more it is cut."""
+    life = serving(replace(ONE, drain_timeout=10, critical_timeout=5))
+    life.at(20, Stop(hurry=False))
+    assert life.at(25, Committed(1)) == []  # there is time
+    assert life.at(30, Committed(1)) == [Write(notes.Spared("app", 101, 5))]
+    assert next_deadline(life.master) == 30.05
+    assert life.at(30.05, Committed(1)) == []
+    assert life.done(30.1) == [Tell(1, Word.TRACE)]
+
+
+def test_it_does_not_wait_for_ever() -> None:
+    """critical_timeout begins with the drain's end, however often the request says so again."""
+    life = serving(replace(ONE, drain_timeout=10, critical_timeout=0.07))
+    life.at(20, Stop(hurry=False))
+    life.at(30, Committed(1))
+    life.at(30.05, Committed(1))
+    assert next_deadline(life.master) == 30.07
+    assert life.done(30.07, Committed(1)) == [Tell(1, Word.TRACE)]
+
+
+@pytest.mark.parametrize("event", [Stop(hurry=False), Overdue(1)])
+def test_who_asks_again_does_not_wait_for_a_point_of_no_return(event: Event) -> None:
+    """A second stop is somebody's word; and of the overdue the shell has asked before."""
+    life = serving(replace(ONE, drain_timeout=10, critical_timeout=5))
+    life.at(20, Stop(hurry=False))
+    life.at(30, Committed(1))
+    assert life.done(30.01, Committed(1), event) == [Tell(1, Word.TRACE)]
+
+
+def test_without_a_critical_timeout_nobody_is_waited_for() -> None:
+    """As if it had not been said."""
+    life = serving(replace(ONE, drain_timeout=10, critical_timeout=0))
+    life.at(20, Stop(hurry=False))
+    assert life.done(30, Committed(1)) == [Tell(1, Word.TRACE)]
 
 
 def test_one_that_writes_no_trace_is_killed_all_the_same() -> None:

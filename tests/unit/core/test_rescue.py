@@ -22,8 +22,8 @@ from lastcall.core.rescue import (
 from lastcall.core.slot import Lane, State
 
 
-def lane(method: str = "POST", attempt: int = 1) -> Lane:
-    return Lane(0, 1.0, attempt, "r-1", method, "/x", "10.0.0.9", "", fd=9)
+def lane(method: str = "POST", attempt: int = 1, critical: float = 0.0) -> Lane:
+    return Lane(0, 1.0, attempt, "r-1", method, "/x", "10.0.0.9", critical=critical, fd=9)
 
 
 CASES = [
@@ -37,6 +37,8 @@ CASES = [
     (lane("GET"), State.TAKEN, Verdict.REFUSE),
     (lane("GET"), State.ANSWERING, Verdict.CUT),
     (lane("GET"), State.OPEN_ENDED, Verdict.CUT),
+    (lane("GET", critical=2.0), State.WHOLE, Verdict.REFUSE),
+    (lane("GET", critical=-2.0), State.WHOLE, Verdict.REFUSE),
     (lane("POST"), State.WHOLE, Verdict.REFUSE),
     (lane("PUT"), State.WHOLE, Verdict.REFUSE),
     (lane("TRACE"), State.WHOLE, Verdict.REFUSE),

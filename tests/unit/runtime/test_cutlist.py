@@ -11,7 +11,7 @@ import pytest
 
 from lastcall.core import cuts
 from lastcall.core.cuts import Kind
-from lastcall.core.slot import Lane
+from lastcall.core.slot import Lane, Step
 from lastcall.runtime import cutlist
 from lastcall.runtime.cutlist import CutList, Death, records
 
@@ -19,8 +19,8 @@ DEATH = Death(
     pool="gift", pid=4720, serial=7, generation=3, status=9, kind=Kind.REQUEST_TIMEOUT, request_timeout=1.0,
     drain_timeout=60.0, clock=102.5, time=1498357681.25,
 )  # fmt: skip
-OLD = Lane(0, 100.0, 1, "r-1", "POST", "/send", "10.0.0.9", "sendPresent")
-YOUNG = Lane(1, 102.0, 2, "r-2", "GET", "/", "", "")
+OLD = Lane(0, 100.0, 1, "r-1", "POST", "/send", "10.0.0.9", (Step("sendPresent", 100.5, "order-17"),), 3, trace="t-1")
+YOUNG = Lane(1, 102.0, 2, "r-2", "GET", "/", "")
 RECORDS = records(DEATH, [(OLD, "/srv/app.py:12 in send"), (YOUNG, "")])
 
 
@@ -39,6 +39,8 @@ def test_a_death_makes_a_record_of_each_request() -> None:
     old, young = RECORDS
     assert (old.at, old.time, old.elapsed) == ("2017-06-25T02:28:01.250+00:00", 1498357681.25, 2.5)
     assert (old.step, old.where, old.attempt) == ("sendPresent", "/srv/app.py:12 in send", 1)
+    assert (old.steps, old.steps_before) == ((cuts.Step("sendPresent", 0.5, "order-17"),), 3)
+    assert (old.trace_id, young.trace_id) == ("t-1", "")
     assert old.cause.endswith("it had run for longer than request_timeout (1s)")
     assert young.cause.endswith("another request of it had run for longer than request_timeout (1s)")
     assert (young.where, young.client, young.attempt) == ("", "", 2)

@@ -9,7 +9,7 @@ from lastcall.core.slot import Lane
 from lastcall.protocol.link import TEXT_MAX, Report, Where, Whereabouts, pack_where, read_where, unpack_report
 from lastcall.runtime.whereabouts import ANSWER_WITHIN, EXPLAIN, FRESH, NO_ANSWER, Account, Desk, Turn, waiting_in_words
 
-LANE = Lane(0, 1.0, 1, "r-1", "GET", "/", "10.0.0.9", "")
+LANE = Lane(0, 1.0, 1, "r-1", "GET", "/", "10.0.0.9")
 ANSWER = msgspec.json.encode(Whereabouts((Where(0, "r-1", "app.py:12 in send"),), arriving=1)).decode()
 
 
@@ -69,7 +69,7 @@ def test_an_answer_counts_for_its_own_request_only() -> None:
     here, _ = desk()
     here.hear(7, ANSWER, 10.0)
     assert here.line(7, LANE, 10.0) == "app.py:12 in send"
-    assert here.line(7, Lane(0, 2.0, 1, "r-2", "GET", "/", "", ""), 10.0) == ""
+    assert here.line(7, Lane(0, 2.0, 1, "r-2", "GET", "/", ""), 10.0) == ""
     assert here.last_line(7, LANE, 10.0 + FRESH) == "app.py:12 in send"
     assert here.last_line(7, LANE, 10.1 + FRESH) == ""
 

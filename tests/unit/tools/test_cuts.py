@@ -46,6 +46,12 @@ def test_a_record_for_people() -> None:
         "    cut after 2.12s, at step sendPresent, /srv/gift/app.py:12 in send",
         "    its worker exited on signal 9 (SIGKILL) (pid 4720, generation 3, pool gift)",
     ]
+    stepped = msgspec.structs.replace(
+        CUT, steps=(cuts.Step("checkStock", 0.0021), cuts.Step("sendPresent", 0.25, "order-17")), steps_before=3,
+        trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
+    )  # fmt: skip
+    assert lines(stepped)[0].endswith(" from 10.0.0.9, trace 4bf92f3577b34da6a3ce929d0e0e4736")
+    assert lines(stepped)[2] == "    steps: 3 earlier, checkStock at 0.002s, sendPresent (order-17) at 0.250s"
     evil = msgspec.structs.replace(CUT, uri="/\x1b[2J", shortened=("uri",), attempt=2, step="", where="", client="")
     assert lines(evil)[0] == f"{when}  POST /\\x1b[2J... (r-1) from unix"
     assert lines(evil)[1] == "    cut after 2.12s, attempt 2"

@@ -7,7 +7,7 @@ import time
 import msgspec
 import pytest
 
-from lastcall.protocol.control import InFlight
+from lastcall.protocol.control import InFlight, StepStatus
 from lastcall.tools import report
 from support.master import STATUS
 
@@ -39,6 +39,13 @@ def test_the_report_says_where_a_request_is_and_what_else_is_waited_for() -> Non
     worker = msgspec.structs.replace(STATUS.workers[0], in_flight=[request], waiting=["1 response not yet taken"])
     *_, row, more, last = report.lines(msgspec.structs.replace(STATUS, workers=[worker], left_out=7))
     assert row.endswith("  4      POST /send (r-1) for 2.12s, at sendPresent, /srv/gift/app.py:12 in send")
+    steps = [StepStatus("checkStock", 0.1), StepStatus("sendPresent", 0.125, "order-17")]
+    stepped = msgspec.structs.replace(worker, in_flight=[msgspec.structs.replace(request, steps=steps)])
+    *_, said, _ = report.lines(msgspec.structs.replace(STATUS, workers=[stepped]))
+    assert "for 2.12s, at sendPresent (order-17) for 2.00s, /srv" in said
+    critical = msgspec.structs.replace(worker, in_flight=[msgspec.structs.replace(request, critical=0.5)])
+    *_, said, _ = report.lines(msgspec.structs.replace(STATUS, workers=[critical]))
+    assert ", past a point of no return for 0.50s, /srv" in said
     assert more == " " * row.index("POST") + "1 response not yet taken"
     assert last == "... and 7 younger requests in flight"
 

@@ -194,6 +194,7 @@ def _build(birth: Birth, app: Application) -> Worker:
         birth.slot, pid=os.getpid(), generation=birth.generation, serial=birth.serial,
         lanes=settings.threads if _threaded(settings) else 1,
     )  # fmt: skip
+    os.register_at_fork(after_in_child=slot.forget)
     place = Place(
         settings=settings, serial=birth.serial, generation=birth.generation, listeners=birth.listeners, former=birth.former,
         inbox=birth.inbox, board=birth.board, slot=slot, error_log=birth.error_log, access_log=birth.access_log,

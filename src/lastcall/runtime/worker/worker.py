@@ -25,7 +25,7 @@ from lastcall.core import slot as layout
 from lastcall.core.accesslog import Record
 from lastcall.core.settings import Settings
 from lastcall.core.trust import UNIX, Trust, request_id
-from lastcall.gateway import wsgi
+from lastcall.gateway import marks, wsgi
 from lastcall.protocol import fastcgi, http1
 from lastcall.protocol.exchange import ProtocolError, Request
 from lastcall.protocol.link import Report
@@ -120,6 +120,7 @@ class Worker:
         self._send_timeout = settings.send_timeout or math.inf
         self._keepalive_timeout = settings.keepalive_timeout  # 0: connections are not kept
         self._ready_path = settings.ready_path or None
+        self._trace_key = f"HTTP_{settings.trace_header.upper().replace('-', '_')}"
         self._trust = place.trust
         self._id_prefix = os.urandom(6).hex()
         self._ids = itertools.count(1)
@@ -561,10 +562,11 @@ class Worker:
             env["CONTENT_LENGTH"] = str(connection.body.size)  # the chunked coding is undone: say what is there
         began = time.monotonic()
         slot = self.place.slot
-        slot.begin(
-            lane, began, identity, request.method, request.target, connection.client, connection.fd,
-            connection.codec.exchange, connection.attempt, connection.codec.keep,
+        version = slot.begin(
+            lane, began, identity, request.method, request.target, connection.client, str(env.get(self._trace_key, "")),
+            connection.fd, connection.codec.exchange, connection.attempt, connection.codec.keep,
         )  # fmt: skip
+        marks.begin(slot, lane, version)
         if connection.attempt > 1:
             env["lastcall.attempt"] = connection.attempt
         self.errors.request_id = identity
