@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -54,6 +55,9 @@ def test_a_second_stop(shop: Shop, folder: Path) -> None:
     assert str(record["uri"]) in text
     assert str(record["where"]) in text
     assert "by order of lastcall: asked to stop again" in text
+    assert f"SIGTERM from pid {os.getpid()} " in str(record["asked_by"])
+    assert str(record["asked_by"]) in text
+    assert "answered 503" in text
 
 
 def test_the_deadline_of_a_drain(shop: Shop, folder: Path) -> None:
@@ -66,7 +70,50 @@ def test_the_deadline_of_a_drain(shop: Shop, folder: Path) -> None:
     (record,) = listed(server)
     check(record, folder, where=True)
     assert record["kind"] == "drain_timeout"
-    assert str(record["cause"]).endswith("it had not finished within drain_timeout (300ms)")
+    assert str(record["cause"]).endswith(
+        "it was to finish for a stop, and had not finished within drain_timeout (300ms)"
+    )
+    assert f"SIGTERM from pid {os.getpid()} uid {os.getuid()} (" in str(record["asked_by"])
+
+
+def test_a_reload_that_does_not_wait(shop: Shop, folder: Path) -> None:
+    """The cut names the reload, and who has asked for it."""
+    server = shop("--drain-timeout", "300ms", "--workers", "1", "--replay", "none")
+    thread, _, _ = in_flight_unanswered(server, folder)
+    assert server.command("reload", "--wait").returncode == 0
+    thread.join()
+    (record,) = eventually(lambda: listed(server), "the request is listed")
+    check(record, folder, where=True)
+    assert "it was to finish for a reload, and had not" in str(record["cause"])
+    assert re.match(r"lastcall reload from pid \d+ uid \d+ \(.*reload --run-dir.* < pid ", str(record["asked_by"]))
+
+
+def test_recycling_that_does_not_wait(shop: Shop, folder: Path) -> None:
+    """Nobody has asked for it; the limit is named."""
+    server = shop("--drain-timeout", "300ms", "--workers", "1", "--max-age", "500ms", "--replay", "none")
+    thread, _, _ = in_flight_unanswered(server, folder)
+    thread.join()
+    (record,) = eventually(lambda: listed(server), "the request is listed")
+    assert "it was to finish for recycling (" in str(record["cause"])
+    assert "asked_by" not in record
+
+
+def test_scaling_down_that_does_not_wait(shop: Shop, folder: Path) -> None:
+    """The youngest of those that are busy has to go."""
+    server = shop("--drain-timeout", "300ms", "--workers", "2", "--replay", "none")
+    threads: list[threading.Thread] = []
+    for number in range(2):
+        (folder / str(number)).mkdir()
+        threads.append(in_flight_unanswered(server, folder / str(number))[0])
+    server.signal(signal.SIGTTOU)
+    (record,) = eventually(lambda: listed(server), "the request is listed")
+    assert "it was to finish for scaling down, and had not" in str(record["cause"])
+    assert str(record["asked_by"]).startswith(f"SIGTTOU from pid {os.getpid()} ")
+    for worker in server.workers():
+        os.kill(worker, signal.SIGKILL)
+    server.stop()
+    for thread in threads:
+        thread.join()
 
 
 def test_the_request_timeout(shop: Shop, folder: Path) -> None:
@@ -98,7 +145,8 @@ def test_workers_that_die_and_a_list_that_goes_on(code: Path, folder: Path) -> N
         assert len(records) == number
         check(records[-1], folder, where=False)
         assert records[-1]["kind"] == "died"
-        assert records[-1]["cause"] == "its worker exited on signal 9 (SIGKILL)"
+        assert str(records[-1]["cause"]).endswith("(SIGKILL), sent from outside; the kernel tells nobody by whom")
+        assert "asked_by" not in records[-1]
     assert listed(server, "--since", "1h") == records
     assert listed(server, "--since", "2999-01-01") == []
 

@@ -65,6 +65,11 @@ class Cut(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: Kind
     cause: str
     """In words: how its worker ended, and why."""
+    id: str = ""
+    """Of this record: no other in the list has it. A request that was cut and run again may have several."""
+    asked_by: str = ""
+    """Who has asked for the stop, reload or scaling that it did not survive: a signal or command, its sender's command line,
+    and its ancestors'. Empty where nobody has asked, or nobody can know."""
     pool: str = ""
     step: str = ""
     """How far it says that it had got, the last one of `steps`; empty if it has not said."""
@@ -95,11 +100,16 @@ def kind(*, by_us: bool, overdue: bool, hurry: bool, oom: bool = False) -> Kind:
     return Kind.STOP if hurry else Kind.DRAIN_TIMEOUT
 
 
-def cause(why: Kind, status: int, patience: float, *, other: bool = False) -> str:
-    """The cause in words. `patience` is the limit that was exceeded, `other` that another request has exceeded it."""
+def cause(why: Kind, status: int, patience: float, *, other: bool = False, because: str = "") -> str:
+    """The cause in words. `patience` is the limit that was exceeded, `other` that another request has exceeded it.
+
+    `because` is what the worker was told to finish for.
+    """
     ended = f"its worker exited {exits.words(status)}"
     limit = format_duration(patience)
     match why:
+        case Kind.DIED if exits.killed(status):
+            return f"{ended}, sent from outside; the kernel tells nobody by whom"
         case Kind.DIED:
             return ended
         case Kind.OOM:
@@ -109,7 +119,8 @@ def cause(why: Kind, status: int, patience: float, *, other: bool = False) -> st
         case Kind.REQUEST_TIMEOUT:
             reason = f"it had run for longer than request_timeout ({limit})"
         case Kind.DRAIN_TIMEOUT:
-            reason = f"it had not finished within drain_timeout ({limit})"
+            wanted = f"it was to finish for {because}, and had" if because else "it had"
+            reason = f"{wanted} not finished within drain_timeout ({limit})"
         case Kind.STOP:
             reason = "asked to stop again"
     return f"{ended}, by order of lastcall: {reason}"

@@ -40,6 +40,10 @@ class Death:
     """When, on the monotonic clock, on which requests begin."""
     time: float
     """When, as Unix time."""
+    because: str = ""
+    """What it was told to finish for, if it was."""
+    asked_by: str = ""
+    """Who has asked for that."""
 
 
 def records(death: Death, lanes: Iterable[tuple[Lane, str]], done: str = "") -> list[cuts.Cut]:
@@ -49,11 +53,13 @@ def records(death: Death, lanes: Iterable[tuple[Lane, str]], done: str = "") -> 
     found = []
     for lane, where in lanes:
         elapsed = max(0.0, death.clock - lane.begun)
-        cause = cuts.cause(death.kind, death.status, patience, other=elapsed <= death.request_timeout)
+        other = elapsed <= death.request_timeout
+        cause = cuts.cause(death.kind, death.status, patience, other=other, because=death.because)
         cut = cuts.Cut(
-            at=at, time=round(death.time, 3), request_id=lane.request_id, method=lane.method, uri=lane.uri,
+            id=f"{round(death.time * 1000):x}-{death.serial}-{lane.number}", at=at,
+            time=round(death.time, 3), request_id=lane.request_id, method=lane.method, uri=lane.uri,
             client=lane.client, elapsed=round(elapsed, 6), pid=death.pid, serial=death.serial,
-            generation=death.generation, kind=death.kind, cause=cause, pool=death.pool,
+            generation=death.generation, kind=death.kind, cause=cause, asked_by=death.asked_by, pool=death.pool,
             step="" if lane.step is None else lane.step.name,
             steps=tuple(cuts.Step(step.name, round(max(0.0, step.at - lane.begun), 6), step.about) for step in lane.steps),
             steps_before=lane.forgotten, critical="inside" if lane.critical > 0 else "passed" if lane.critical else "",

@@ -19,9 +19,8 @@ from collections.abc import Callable, Iterable
 from typing import Final, assert_never
 
 from lastcall import __version__
-from lastcall.core import cuts, exits, notes
+from lastcall.core import exits, notes
 from lastcall.core import lifecycle as lc
-from lastcall.core.rescue import Verdict
 from lastcall.core.slot import WORKERS_MAX, Slot
 from lastcall.protocol import handover
 from lastcall.protocol.control import Do, LastReload, Reply, Status, WorkerStatus, bounded
@@ -29,9 +28,8 @@ from lastcall.protocol.link import Report, Word, pack, unpack_report
 from lastcall.runtime import custody, farewell, rights, sender, testament, whereabouts
 from lastcall.runtime.closing import Closing
 from lastcall.runtime.control import Asked
-from lastcall.runtime.cutlist import Death, records
+from lastcall.runtime.inquest import Inquest, Order
 from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader, relay
-from lastcall.runtime.oom import OomKills
 from lastcall.runtime.patience import committed, overdue
 from lastcall.runtime.port import Signalled
 from lastcall.runtime.recycling import Ages
@@ -48,6 +46,10 @@ STOPS: Final = {signal.SIGTERM: notes.Terminating, signal.SIGINT: notes.Terminat
 RELOAD: Final = signal.SIGHUP
 RESTART: Final = signal.SIGUSR2
 SCALES: Final = {signal.SIGTTIN: +1, signal.SIGTTOU: -1}
+ORDERS: Final[dict[int | Do, Order]] = {
+    RELOAD: Order.RELOAD, RESTART: Order.RELOAD, **dict.fromkeys(SCALES, Order.SCALE), Do.RELOAD: Order.RELOAD,
+    Do.RESTART: Order.RELOAD, Do.SCALE: Order.SCALE, Do.STOP: Order.STOP,
+}  # fmt: skip
 SIGNALS: Final = (*STOPS, RELOAD, RESTART, *SCALES, signal.SIGUSR1)
 """What the master listens to, besides SIGCHLD. docs/SIGNALS.md is compared with these tables by a test."""
 
@@ -88,7 +90,7 @@ class Master:
         self._watchdog = around.notifier.interval()
         self._watchdog_at = self._born if self._watchdog else None
         self._upgrade = around.upgrade
-        self._oom = OomKills()
+        self._inquest = Inquest(self._pool, around.cut_list, self._write)
         self._rescue = Rescue(self._port, around.board, around.inbox, self._replay, self._list_cuts, self._write)
         self._port.watch(around.control.fileno())
 
@@ -257,10 +259,10 @@ class Master:
         who = notes.Asked(name, sender.describe(signalled.pid, signalled.uid))
         if number in STOPS:
             self._write(STOPS[signal.Signals(number)]())
-            self._write(who)
+            self._inquest.hear(Order.STOP, who)
             # whoever is at a terminal waits for nobody else to notice
             return [self._stop(final=number == signal.SIGINT, at_once=number == signal.SIGINT)]
-        self._write(who)
+        self._inquest.hear(ORDERS.get(number), who)
         if number == RELOAD:
             return self._reload(0)
         if number == RESTART:
@@ -287,7 +289,8 @@ class Master:
         if command.do is Do.STATUS:
             self._desk.listen(ticket, self._busy(), self._port.now())
             return []
-        self._write(notes.Asked(f"lastcall {command.do.value}", sender.describe(asked.pid, asked.uid)))
+        who = notes.Asked(f"lastcall {command.do.value}", sender.describe(asked.pid, asked.uid))
+        self._inquest.hear(ORDERS.get(command.do), who)
         held = ticket if command.wait else 0
         match command.do:
             case Do.REOPEN:
@@ -434,17 +437,8 @@ class Master:
 
     def _mourn(self, link: Link, worker: lc.Worker | None, slot: Slot, status: int) -> None:
         """See to it that whoever waits for a dead worker is answered, and that what it was doing is written down."""
-        now, policy = self._port.now(), self._state.current.policy
-        by_us = worker is not None and worker.stage is lc.Stage.KILLED
-        death = Death(
-            pool=self._pool, pid=link.pid, serial=link.serial, generation=link.generation, status=status,
-            kind=cuts.kind(
-                by_us=by_us, overdue=worker is not None and worker.overdue, hurry=self._state.hurry,
-                oom=not by_us and self._oom.was_it(status),
-            ),
-            request_timeout=self._resources.settings.request_timeout, drain_timeout=policy.drain_timeout,
-            clock=now, time=time.time(),
-        )  # fmt: skip
+        now = self._port.now()
+        death = self._inquest.find(link, worker, self._state, status, self._resources.settings, now)
         lanes = tuple((lane, self._desk.last_line(link.serial, lane, now)) for lane in slot.lanes)
         left = bool(status or slot.lanes or slot.connections)  # an application may exit with 0 inside a request
         self._rescue.bury(link.ward, Grave(death, lanes, self._around.board.states(link.slot) if left else b""))
@@ -457,18 +451,7 @@ class Master:
         return self._resources.settings.replay if self._state.lasting else "none"
 
     def _list_cuts(self, fates: list[Fate]) -> None:
-        """Write down what has become of the requests whose worker has died."""
-        found = [cut for fate in fates for cut in records(fate.death, [(fate.lane, fate.where)], fate.done)]
-        for fate, cut in zip(fates, found, strict=True):
-            told = (self._pool, cut.pid, f"{cut.method} {cut.uri}", cut.request_id, cut.client, cut.elapsed, cut.cause)
-            if fate.verdict is Verdict.AGAIN:
-                self._write(notes.RunAgain(*told))
-            else:
-                self._cut += 1
-                self._write(notes.RequestCut(*told, fate.done))
-        why = self._around.cut_list.add(found)
-        if why:
-            self._write(notes.Trouble(f"the cut list could not be written: {why}"))
+        self._cut += self._inquest.record(fates)
 
     def _read_output(self, fd: int, *, last: bool = False) -> None:
         reader = self._outputs.get(fd)

@@ -45,6 +45,8 @@ def lines(cut: core.Cut) -> list[str]:
         f"    cut after {age(cut.elapsed)}{attempt}{step}{where}",
         *([f"    steps: {_steps(cut)}"] if cut.steps else []),
         f"    {cut.cause} (pid {cut.pid}, generation {cut.generation}, pool {cut.pool})",
+        *([f"    {cut.asked_by}"] if cut.asked_by else []),
+        *([f"    {cut.done}"] if cut.done else []),
     ]
     return [printable(line) for line in said]
 
@@ -126,6 +128,7 @@ def cuts(begin: float, as_json: bool, run_dir: Path | None, file: Path | None) -
 def _read(file: Path) -> list[core.Cut]:
     """All records; lines that are none are told on stderr. Raises client.Failed."""
     found: list[core.Cut] = []
+    torn = 0
     for path in cutlist.files(file):
         try:
             good, bad = core.decode(path.read_bytes().split(b"\n"))
@@ -134,4 +137,8 @@ def _read(file: Path) -> list[core.Cut]:
         found += good
         for line in bad:
             click.echo(f"lastcall: {path}:{line.number}: no record of a cut: {line.why}", err=True)
+        torn += len(bad)
+    if torn:
+        told = "1 line is no record" if torn == 1 else f"{torn} lines are no records"
+        click.echo(f"lastcall: {told}, and may have been; {len(found)} are", err=True)
     return found

@@ -73,7 +73,7 @@ def test_why_a_request_counts_as_cut(by_us: bool, overdue: bool, hurry: bool, ki
 @pytest.mark.parametrize(
     ("kind", "other", "words"),
     [
-        (Kind.DIED, False, ""),
+        (Kind.DIED, False, ", sent from outside; the kernel tells nobody by whom"),
         (Kind.STOP, False, ", by order of lastcall: asked to stop again"),
         (Kind.DRAIN_TIMEOUT, False, ", by order of lastcall: it had not finished within drain_timeout (1m)"),
         (Kind.REQUEST_TIMEOUT, False, ", by order of lastcall: it had run for longer than request_timeout (1m)"),
@@ -87,6 +87,13 @@ def test_why_a_request_counts_as_cut(by_us: bool, overdue: bool, hurry: bool, ki
 def test_the_cause_in_words(kind: Kind, other: bool, words: str) -> None:
     """How the worker ended, and on whose account."""
     assert cuts.cause(kind, 9, 60.0, other=other) == f"its worker exited on signal 9 (SIGKILL){words}"
+
+
+def test_the_cause_says_what_a_worker_was_to_finish_for() -> None:
+    """And a crash is its own."""
+    words = ", by order of lastcall: it was to finish for a reload, and had not finished within drain_timeout (1m)"
+    assert cuts.cause(Kind.DRAIN_TIMEOUT, 9, 60.0, because="a reload").endswith(words)
+    assert cuts.cause(Kind.DIED, 11, 60.0) == "its worker exited on signal 11 (SIGSEGV)"
 
 
 def test_a_text_that_fills_its_place_in_the_slot_is_named() -> None:

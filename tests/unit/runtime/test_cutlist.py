@@ -40,6 +40,7 @@ def test_a_death_makes_a_record_of_each_request() -> None:
     assert (old.at, old.time, old.elapsed) == ("2017-06-25T02:28:01.250+00:00", 1498357681.25, 2.5)
     assert (old.step, old.where, old.attempt) == ("sendPresent", "/srv/app.py:12 in send", 1)
     assert (old.steps, old.steps_before) == ((cuts.Step("sendPresent", 0.5, "order-17"),), 3)
+    assert (old.id, young.id) == ("15cdd13cc62-7-0", "15cdd13cc62-7-1")
     assert (old.trace_id, young.trace_id) == ("t-1", "")
     assert old.cause.endswith("it had run for longer than request_timeout (1s)")
     assert young.cause.endswith("another request of it had run for longer than request_timeout (1s)")

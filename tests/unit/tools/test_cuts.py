@@ -52,6 +52,8 @@ def test_a_record_for_people() -> None:
     )  # fmt: skip
     assert lines(stepped)[0].endswith(" from 10.0.0.9, trace 4bf92f3577b34da6a3ce929d0e0e4736")
     assert lines(stepped)[2] == "    steps: 3 earlier, checkStock at 0.002s, sendPresent (order-17) at 0.250s"
+    asked = msgspec.structs.replace(CUT, asked_by="SIGTERM from pid 9 uid 0 (killproc)", done="answered 503")
+    assert lines(asked)[-2:] == ["    SIGTERM from pid 9 uid 0 (killproc)", "    answered 503"]
     evil = msgspec.structs.replace(CUT, uri="/\x1b[2J", shortened=("uri",), attempt=2, step="", where="", client="")
     assert lines(evil)[0] == f"{when}  POST /\\x1b[2J... (r-1) from unix"
     assert lines(evil)[1] == "    cut after 2.12s, attempt 2"
@@ -63,6 +65,7 @@ def test_the_newest_is_last_and_bad_lines_are_named(run_dir: Path) -> None:
     assert done.exit_code == 0
     assert [json.loads(line)["request_id"] for line in done.stdout.splitlines()] == ["r-1", "r-2"]
     assert f"{run_dir / 'cuts.jsonl'}:2: no record of a cut" in done.stderr
+    assert done.stderr.endswith("lastcall: 1 line is no record, and may have been; 2 are\n")
 
 
 def test_the_list_that_it_was_rotated_to_is_read_first(run_dir: Path) -> None:
