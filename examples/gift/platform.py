@@ -16,6 +16,7 @@ import sqlite3
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -79,6 +80,13 @@ class Ledger:
                 (present.order_id, present.present, present.user, key, now),
             ).fetchone()
             return Receipt(receipt, again=False)
+
+    def find(self, order_id: str) -> dict[str, object] | None:
+        """The first present that was sent for an order."""
+        with self._lock:
+            asked = "SELECT receipt, present, user FROM presents WHERE order_id = ? ORDER BY receipt"
+            row = self._db.execute(asked, (order_id,)).fetchone()
+        return None if row is None else {"receipt": row[0], "present": row[1], "user": row[2]}
 
     def order_ids(self) -> list[str]:
         """The orders that presents were sent for, oldest first; an order sent twice stands here twice."""
@@ -151,11 +159,16 @@ class Exchange(BaseHTTPRequestHandler):
     """Head and body leave in one write: two would make the caller wait for a delayed ACK."""
 
     def do_GET(self) -> None:
-        """`GET /ledger`: every order id, for the reconciliation."""
+        """`GET /ledger`: every order id, for the reconciliation. `GET /present/ORDER`: what was sent for it."""
+        order_id = urllib.parse.unquote(self.path.removeprefix("/present/"))
         if self.path == "/ledger":
             self._answer(HTTPStatus.OK, {"order_ids": self.server.ledger.order_ids()})
+        elif self.path.startswith("/present/") and (present := self.server.ledger.find(order_id)) is not None:
+            self._answer(HTTPStatus.OK, present)
         else:
-            self._answer(HTTPStatus.NOT_FOUND, {"error": "there is only /ledger"})
+            self._answer(
+                HTTPStatus.NOT_FOUND, {"error": "there is only /ledger, and /present/ with an order that has one"}
+            )
 
     def do_POST(self) -> None:
         """`POST /sendPresent`."""

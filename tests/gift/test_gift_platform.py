@@ -33,6 +33,17 @@ def test_a_platform_that_ignores_keys_sends_twice() -> None:
     ledger.close()
 
 
+def test_what_was_sent_for_an_order_can_be_asked(platforms: Platforms) -> None:
+    """Which is what a repair needs."""
+    platform = platforms.here(Manners())
+    assert platform.ledger.find("a 1") is None
+    platform.ledger.send(Present("a 1", "rose", "ann"), now=1.0)
+    address = platform.url.removeprefix("http://")
+    answer = http.get(address, "/present/a%201")
+    assert (answer.status, json.loads(answer.body)) == (200, {"receipt": 1, "present": "rose", "user": "ann"})
+    assert http.get(address, "/present/b").status == 404
+
+
 @pytest.mark.parametrize("tampering", ["UPDATE presents SET user = 'bob'", "DELETE FROM presents"])
 def test_the_ledger_only_grows(tmp_path: Path, tampering: str) -> None:
     """No present can be changed or unsent, not even past the program."""

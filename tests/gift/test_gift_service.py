@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import msgspec
 import pytest
+from examples.gift import repair
 from examples.gift.load import Load
 from examples.gift.orders import open_orders
+from examples.gift.platform import Manners, Present
 from examples.gift.reconcile import Findings, ledger, reconcile
 
+from lastcall.core.cuts import Cut, Kind, Step
 from support import http
 from support.gift import EXAMPLES, Platforms
 from support.lastcall import Server, Servers
@@ -82,6 +87,61 @@ def test_a_request_killed_between_its_two_actions_is_found(serve: Servers, folde
     with closing(open_orders(store)) as orders:
         findings = reconcile(ledger(platform), orders.ids(), load.seen)
     assert findings == Findings(half_done=("order-000000",))
+
+
+def test_a_request_killed_between_its_two_actions_is_repaired(
+    serve: Servers, folder: Path, platforms: Platforms
+) -> None:
+    """The incident again, with `on_cut`: the order is written, and the client has been told that it must ask."""
+    platform = platforms.process("--latency", "4s")
+    store = f"sqlite:{folder}/orders.db"
+    server = gift_service(serve, platform, store, "", "--on-cut", "gift.repair:complete")
+    load = Load([f"http://{server.http_address}"], orders=1, connections=1)
+    load.start()
+    (worker,) = eventually(lambda: _inside(server), "the request is inside")
+    os.kill(worker, signal.SIGKILL)  # before the present is sent: the platform is already at it
+    assert load.answered(1, FLOWS_S)
+    server.wait_log("on_cut has completed")
+    assert "at try 1: it exited with code 70" in server.log()
+    assert "the platform may still be sending it" in server.log()
+    with closing(open_orders(store)) as orders:
+        findings = reconcile(ledger(platform), orders.ids(), load.seen)
+    assert findings == Findings(done_not_told=("order-000000",))
+    assert server.stop() == 0
+
+
+def test_an_order_that_was_not_sent_needs_no_repair(serve: Servers, folder: Path, platforms: Platforms) -> None:
+    """The time in which the platform may still send it is over; and a request without an order has sent nothing."""
+    platform = platforms.here(Manners())
+    platform.ledger.send(Present("order-2", "rose", "ann"), now=1.0)
+    environ = {"GIFT_PLATFORM": platform.url, "GIFT_STORE": f"sqlite:{folder}/orders.db"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        repair.complete(cut())
+        repair.complete(cut(Step("sendPresent", 0.1, "order-1")))
+        repair.complete(cut(Step("sendPresent", 0.1, "order-2"), Step("saveOrder", 0.2, "order-2")))
+        repair.complete(cut(Step("sendPresent", 0.1, "order-2"), Step("saveOrder", 0.2, "order-2")))
+        with pytest.raises(ValueError, match="the order's id is not known as a whole"):
+            repair.complete(msgspec.structs.replace(cut(Step("sendPresent", 0.1, "order-2")), shortened=("steps",)))
+    with closing(open_orders(environ["GIFT_STORE"])) as orders:
+        assert list(orders.ids()) == ["order-2"]
+        found = orders.find("order-2")
+    assert found is not None
+    assert (found.present, found.user, found.receipt) == ("rose", "ann", 1)
+
+
+def cut(*steps: Step) -> Cut:
+    """A record from long ago."""
+    return Cut(
+        at="", time=0.0, request_id="r-1", method="POST", uri="/3/xx/vgift/send", client="", elapsed=0.3, pid=1, serial=1,
+        generation=1, kind=Kind.DIED, cause="", steps=steps,
+    )  # fmt: skip
+
+
+def _inside(server: Server) -> list[int]:
+    """The workers that run a request."""
+    return [worker.pid for worker in server.status().workers if worker.in_flight and worker.pid]
 
 
 @pytest.fixture

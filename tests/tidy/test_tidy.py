@@ -27,8 +27,9 @@ CATCH_ALLS = {
     ("gateway/warmup.py", "_call"),
     ("runtime/worker/boot.py", "become_worker"),
     ("runtime/holder.py", "become_holder"),
+    ("runtime/errand.py", "run_errand"),
 }
-"""Where everything may be caught: around the application's code, and at the outermost frame of a worker or a holder."""
+"""Where everything may be caught: around the application's code, and at the outermost frame of a process of ours."""
 CLEAN_UP = {
     ("runtime/sockets.py", "_tcp"),
     ("runtime/sockets.py", "_unix"),

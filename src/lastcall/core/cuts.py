@@ -10,6 +10,7 @@ import enum
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 
@@ -87,6 +88,10 @@ class Cut(msgspec.Struct, frozen=True, omit_defaults=True):
     done: str = ""
     """What was done about it: `run again`, `answered 503`, `answered 500`, `cut` inside its answer, or nothing, for want
     of anybody to answer."""
+    on_cut: str = ""
+    """The application's function that is to complete it; empty where there is none, or nothing to complete."""
+    completed_at: str = ""
+    """When that had returned. In no record of the list, which is never changed; whoever shows it fills it in."""
     shortened: tuple[str, ...] = ()
     """The texts of this record that were longer than the place that they were kept in."""
 
@@ -132,6 +137,15 @@ def trace_id(header: str) -> str:
     return found[1] if found else header
 
 
+class Completion(msgspec.Struct, frozen=True):
+    """A line of the list of those that are completed: `on_cut` has returned for this record."""
+
+    id: str
+    at: str
+    """When, as in a record."""
+    tries: int
+
+
 # --- Lines -------------------------------------------------------------------
 
 
@@ -144,20 +158,32 @@ class BadLine:
     why: str
 
 
-def encode(cut: Cut) -> bytes:
+_Line = TypeVar("_Line", Cut, Completion)
+
+
+def encode(line: Cut | Completion) -> bytes:
     """One line, its end included."""
-    return msgspec.json.encode(cut) + b"\n"
+    return msgspec.json.encode(line) + b"\n"
 
 
 def decode(lines: Iterable[bytes]) -> tuple[list[Cut], list[BadLine]]:
     """The records of these lines in their order, and the lines that are none, empty ones excepted."""
-    found: list[Cut] = []
+    return _decode(lines, Cut)
+
+
+def decode_completions(lines: Iterable[bytes]) -> list[Completion]:
+    """Those that can be read. What cannot be is done once more, which is what `at least once` allows."""
+    return _decode(lines, Completion)[0]
+
+
+def _decode(lines: Iterable[bytes], kind: type[_Line]) -> tuple[list[_Line], list[BadLine]]:
+    found: list[_Line] = []
     bad: list[BadLine] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            found.append(msgspec.json.decode(line, type=Cut))
+            found.append(msgspec.json.decode(line, type=kind))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             bad.append(BadLine(number, str(error)))
     return found, bad

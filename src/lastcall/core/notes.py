@@ -426,6 +426,63 @@ class RequestCut(Note):
 
 
 @dataclass(frozen=True, slots=True)
+class Completed(Note):
+    """The application's `on_cut` has returned for a request that was cut."""
+
+    pool: str
+    request: str
+    request_id: str
+    tries: int
+    took: float
+
+    def text(self) -> str:
+        tries = f" at try {self.tries}" if self.tries > 1 else ""
+        return (
+            f'[pool {self.pool}] on_cut has completed request "{self.request}" ({self.request_id}){tries}, '
+            f"in {self.took:.3f} sec"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NotCompletedYet(Note):
+    """The application's `on_cut` has failed for a request that was cut, and will be run again."""
+
+    pool: str
+    request: str
+    request_id: str
+    tries: int
+    why: str
+    pause: float
+    level = Level.WARNING
+
+    def text(self) -> str:
+        return (
+            f'[pool {self.pool}] on_cut has failed for request "{self.request}" ({self.request_id}) at try {self.tries}: '
+            f"{self.why}; again in {self.pause:g} seconds"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NotCompleted(NotCompletedYet):
+    """The same, so often that somebody has to look."""
+
+    level = Level.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class LeftUncompleted(Note):
+    """The master ends, and `on_cut` has not returned for these: the next start goes on."""
+
+    pool: str
+    cuts: int
+    level = Level.WARNING
+
+    def text(self) -> str:
+        cuts = "1 cut is" if self.cuts == 1 else f"{self.cuts} cuts are"
+        return f"[pool {self.pool}] {cuts} left for on_cut at the next start"
+
+
+@dataclass(frozen=True, slots=True)
 class RunAgain(Note):
     """A worker died inside a request that is safe to run again; its client waits, and hears nothing of it."""
 

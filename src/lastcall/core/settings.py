@@ -115,6 +115,7 @@ def _setting(
 _APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?)?")
 _WARMUP = re.compile(r"/[!-~]*|[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _POOL = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
@@ -135,6 +136,11 @@ def _is_warmup(text: str) -> None:
 def _is_pool(text: str) -> None:
     if not _POOL.fullmatch(text):
         raise Mistake(f"{text!r} cannot be a pool's name", "use 1 to 32 letters, digits, dots, dashes, underscores")
+
+
+def _is_function(text: str) -> None:
+    if text and not _FUNCTION.fullmatch(text):
+        raise Mistake(f"{text!r} does not name a function", "write module:function, as in gift.repair:complete")
 
 
 def _is_header(text: str) -> None:
@@ -182,6 +188,12 @@ class Settings:
         (), APPLICATION, Kind.TEXTS,
         "Before a worker is ready: a path to GET from it (/warm), or module:callable to call; may be repeated.",
         metavar="WHAT", zero="nothing", check=_is_warmup,
+    )
+
+    on_cut: str = _setting(
+        "", APPLICATION, Kind.TEXT,
+        "module:function to call with the record of each request that was cut, in a process of its own, until it returns.",
+        metavar="FUNCTION", zero="nothing is called", check=_is_function,
     )
 
     http: tuple[str, ...] = _setting(
@@ -311,6 +323,11 @@ class Settings:
         0.0, TIMEOUTS, Kind.DURATION,
         "A request may run for this long; then its worker is cut, stack trace first.",
         metavar="TIME", zero="for ever",
+    )
+    on_cut_timeout: float = _setting(
+        30.0, TIMEOUTS, Kind.DURATION,
+        "on_cut may run for this long; then it is killed, and run again later.",
+        metavar="TIME", least=0.1, most=3600,
     )
     header_timeout: float = _setting(
         10.0, TIMEOUTS, Kind.DURATION,

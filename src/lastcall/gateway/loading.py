@@ -44,6 +44,18 @@ def load(spec: str, *, factory: bool, app_dir: str) -> Application:
     return cast("Application", target)
 
 
+def function(spec: str, app_dir: str) -> Callable[..., object]:
+    """Import a function of the application, `module:name`. Raises LoadError."""
+    directory = os.path.realpath(app_dir or ".")
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    module_name, _, attribute = spec.partition(":")
+    target = _attribute(_import(module_name, directory), module_name, attribute)
+    if not callable(target):
+        raise LoadError(f"{spec} is no function: {type(target).__name__} cannot be called")
+    return cast("Callable[..., object]", target)
+
+
 def find(directory: str) -> str:
     """The one obvious candidate: exactly one of FILES. Raises LoadError when there is none, or more than one."""
     found = [name for name in FILES if Path(directory, name).is_file()]

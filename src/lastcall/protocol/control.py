@@ -118,6 +118,8 @@ class Status(msgspec.Struct, frozen=True):
     restarts: int
     """Workers that ended without being asked to."""
     last_reload: LastReload | None = None
+    uncompleted: int = 0
+    """Cuts for which `on_cut` has not returned yet, as far as this master knows of them."""
     left_out: int = 0
     """Requests in flight that are not listed: the youngest, where all of them would be too many for one line."""
 

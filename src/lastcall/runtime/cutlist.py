@@ -6,7 +6,6 @@ has no other consequence: the error log names the request as well.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,12 +14,17 @@ from pathlib import Path
 from typing import Final
 
 from lastcall.core import cuts
+from lastcall.core.rescue import Verdict
 from lastcall.core.slot import Lane
 
 NAME: Final = "cuts.jsonl"
 OLD: Final = f"{NAME}.1"
+COMPLETED: Final = "cuts.completed.jsonl"
+"""Beside it: a line for each record for which `on_cut` has returned."""
 BYTES_MAX: Final = 16 << 20
 """Of the file; one that has grown larger becomes OLD, and takes the place of the one before. About 30,000 records."""
+BYTES_MOST: Final = 4 * BYTES_MAX
+"""Of the file, where the one before holds records that wait for `on_cut`. Beyond, they are given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class Death:
     """What it was told to finish for, if it was."""
     asked_by: str = ""
     """Who has asked for that."""
+    on_cut: str = ""
+    """What is to complete the requests that are not run again."""
 
 
 def records(death: Death, lanes: Iterable[tuple[Lane, str]], done: str = "") -> list[cuts.Cut]:
@@ -64,6 +70,7 @@ def records(death: Death, lanes: Iterable[tuple[Lane, str]], done: str = "") -> 
             steps=tuple(cuts.Step(step.name, round(max(0.0, step.at - lane.begun), 6), step.about) for step in lane.steps),
             steps_before=lane.forgotten, critical="inside" if lane.critical > 0 else "passed" if lane.critical else "",
             where=where, trace_id=cuts.trace_id(lane.trace), attempt=lane.attempt, done=done,
+            on_cut="" if done == Verdict.AGAIN.value else death.on_cut,
             shortened=lane.shortened,
         )  # fmt: skip
         found.append(cut)
@@ -71,34 +78,99 @@ def records(death: Death, lanes: Iterable[tuple[Lane, str]], done: str = "") -> 
 
 
 class CutList:
-    """The list of one run directory."""
+    """The list of one run directory, and beside it the list of those that `on_cut` has completed."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / NAME
+        self._completed = directory / COMPLETED
+        self._rotate_at = BYTES_MAX
 
     def add(self, records: list[cuts.Cut]) -> str:
         """Write the records; returns why that has failed, or "". Nothing is left of a record that did not fit."""
         try:
             self._rotate()
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            fd = os.open(self._path, flags, 0o600)
-            try:
-                for record in records:
-                    _append(fd, cuts.encode(record))
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            _append(self._path, [cuts.encode(record) for record in records])
         except OSError as error:
             return f"{self._path}: {error.strerror or error}"
         return ""
 
+    def complete(self, cut: str, tries: int) -> str:
+        """Write down that this record is completed; returns why that has failed, or ""."""
+        line = cuts.encode(cuts.Completion(cut, datetime.now(UTC).isoformat(timespec="milliseconds"), tries))
+        try:
+            _append(self._completed, [line])
+        except OSError as error:
+            return f"{self._completed}: {error.strerror or error}"
+        return ""
+
+    def uncompleted(self) -> list[cuts.Cut]:
+        """The records that wait for `on_cut`, the oldest first. Raises OSError."""
+        completed = completions(self._path)
+        return [cut for path in files(self._path) for cut in _records(path) if cut.on_cut and cut.id not in completed]
+
     def _rotate(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            if self._path.stat().st_size > BYTES_MAX:
-                self._path.replace(self._path.with_name(OLD))
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            return
+        if size <= self._rotate_at:
+            return
+        old = self._path.with_name(OLD)
+        completed = completions(self._path)
+        waits = old.exists() and any(cut.on_cut and cut.id not in completed for cut in _records(old))
+        if waits and size < BYTES_MOST:
+            self._rotate_at = size + BYTES_MAX // 16  # what would be thrown away is somebody's work: look again later
+            return
+        self._rotate_at = BYTES_MAX
+        self._path.replace(old)
+        self._forget({cut.id for cut in _records(old)}, completed)
+
+    def _forget(self, known: set[str], completed: dict[str, cuts.Completion]) -> None:
+        """Drop the completions of records that are gone."""
+        fresh = self._completed.with_name(f"{COMPLETED}.new")
+        fresh.unlink(missing_ok=True)
+        _append(fresh, [cuts.encode(completion) for cut, completion in completed.items() if cut in known])
+        fresh.replace(self._completed)
 
 
-def _append(fd: int, line: bytes) -> None:
+def completions(file: Path) -> dict[str, cuts.Completion]:
+    """What has been completed of a cut list, by the records' ids. Raises OSError."""
+    try:
+        lines = file.with_name(COMPLETED).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return {}
+    return {completion.id: completion for completion in cuts.decode_completions(lines)}
+
+
+def _records(path: Path) -> list[cuts.Cut]:
+    return cuts.decode(path.read_bytes().split(b"\n"))[0]
+
+
+def _append(path: Path, lines: list[bytes]) -> None:
+    """Write whole lines, and have them on the disk. Raises OSError."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    is_new = not path.exists()
+    fd = os.open(path, flags, 0o600)
+    try:
+        for line in lines:
+            _write(fd, line)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    if is_new:
+        _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    """A new file's name is on the disk only then (fsync(2))."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _write(fd: int, line: bytes) -> None:
     size = os.fstat(fd).st_size
     if size and os.pread(fd, 1, size - 1) != b"\n":
         line = b"\n" + line  # the machine went down inside a write: that record is lost, this one is not

@@ -14,6 +14,7 @@ from lastcall.core import cuts, notes
 from lastcall.core import lifecycle as lc
 from lastcall.core.rescue import Verdict
 from lastcall.core.settings import Settings
+from lastcall.runtime.completer import Completer
 from lastcall.runtime.cutlist import CutList, Death, records
 from lastcall.runtime.oom import OomKills
 from lastcall.runtime.rescue import Fate
@@ -31,10 +32,11 @@ class Order(enum.Enum):
 class Inquest:
     """Of one pool."""
 
-    def __init__(self, pool: str, cut_list: CutList, note: Callable[[notes.Note], None]) -> None:
+    def __init__(self, pool: str, cut_list: CutList, note: Callable[[notes.Note], None], completer: Completer) -> None:
         self._pool = pool
         self._cut_list = cut_list
         self._note = note
+        self._completer = completer
         self._oom = OomKills()
         self._first_stop = ""
         self._asked: dict[Order, str] = {}
@@ -65,6 +67,7 @@ class Inquest:
             pool=self._pool, pid=link.pid, serial=link.serial, generation=link.generation, status=status, kind=kind,
             request_timeout=settings.request_timeout, drain_timeout=state.current.policy.drain_timeout,
             clock=now, time=time.time(), because=because, asked_by=asked_by,
+            on_cut=settings.on_cut,
         )  # fmt: skip
 
     def _drained_for(self, worker: lc.Worker, state: lc.Master) -> tuple[str, str]:
@@ -91,4 +94,5 @@ class Inquest:
         why = self._cut_list.add(found)
         if why:
             self._note(notes.Trouble(f"the cut list could not be written: {why}"))
+        self._completer.offer(found)
         return lost

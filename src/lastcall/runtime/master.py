@@ -27,6 +27,7 @@ from lastcall.protocol.control import Do, LastReload, Reply, Status, WorkerStatu
 from lastcall.protocol.link import Report, Word, pack, unpack_report
 from lastcall.runtime import custody, farewell, rights, sender, testament, whereabouts
 from lastcall.runtime.closing import Closing
+from lastcall.runtime.completer import Completer
 from lastcall.runtime.control import Asked
 from lastcall.runtime.inquest import Inquest, Order
 from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader, relay
@@ -90,7 +91,15 @@ class Master:
         self._watchdog = around.notifier.interval()
         self._watchdog_at = self._born if self._watchdog else None
         self._upgrade = around.upgrade
-        self._inquest = Inquest(self._pool, around.cut_list, self._write)
+        self._completer = Completer(
+            self._port,
+            around.cut_list,
+            lambda: self._resources.settings,
+            self._write,
+            self._relay,
+            (*SIGNALS, signal.SIGCHLD),
+        )
+        self._inquest = Inquest(self._pool, around.cut_list, self._write, self._completer)
         self._rescue = Rescue(self._port, around.board, around.inbox, self._replay, self._list_cuts, self._write)
         self._port.watch(around.control.fileno())
 
@@ -173,6 +182,7 @@ class Master:
             self._begin_to_close()
         if state.phase is lc.Phase.STOPPED and before.phase is not lc.Phase.STOPPED:
             self._say_farewell()
+            self._completer.finish(self._around.notifier.watchdog, hurry=state.hurry)
 
     def _announce(self, before: lc.Master) -> None:
         """Tell the outside what has been reached, after the log has."""
@@ -192,7 +202,7 @@ class Master:
         times = [
             lc.next_deadline(self._state), self._scan_at, self._watchdog_at, self._upgrade.deadline,
             self._account.due, self._desk.next_due(), self._ages.next_due(), self._close_at,
-            self._rescue.next_deadline(),
+            self._rescue.next_deadline(), self._completer.next_deadline(),
         ]  # fmt: skip
         return min((time for time in times if time is not None), default=None)
 
@@ -212,6 +222,8 @@ class Master:
                 self._upgrade.hear()
             elif self._rescue.owns(fd):
                 self._rescue.hear(fd)
+            elif self._completer.owns(fd):
+                self._completer.hear(fd)
             elif self._around.control.owns(fd):
                 events += self._command(fd)
         for signalled in woken.signals:
@@ -352,7 +364,7 @@ class Master:
         """Nothing is left to be done by this image: let the next one begin, or do without it where we are to end."""
         if self._state.phase is not lc.Phase.RUNNING:
             self._answer(self._upgrade.cancel(), ok=False, text=lc.STOPPING)
-        elif self._upgrade.ready and self._state.announced and not self._rescue.busy:
+        elif self._upgrade.ready and self._state.announced and not (self._rescue.busy or self._completer.busy):
             program = self._upgrade.program
             self._answer_statuses(math.inf)
             self._write(notes.Reexecuting(program.path, program.argv))
@@ -411,7 +423,7 @@ class Master:
                 self._refuse_upgrade(f"the new lastcall cannot start: {why}")
             return []
         link = next((link for link in self._links.values() if link.pid == pid), None)
-        if link is None and self._rescue.is_keeper(pid):
+        if link is None and (self._completer.ended(pid, status, self._port.now()) or self._rescue.is_keeper(pid)):
             return []
         if link is None:
             self._holder = 0 if pid == self._holder else self._holder
@@ -462,6 +474,9 @@ class Master:
             self._port.unwatch(fd)
             del self._outputs[fd]
             said += reader.close()
+        self._relay(said)
+
+    def _relay(self, said: list[notes.Said]) -> None:
         relay(self._around.error_log, said, decorate=self._resources.settings.decorate_output)
 
     # --- Watching over requests -----------------------------------------------------------
@@ -470,6 +485,8 @@ class Master:
         events: list[lc.Event] = []
         self._upgrade.expire(now)
         self._rescue.expire(now)
+        self._completer.paused = self._upgrade.under_way
+        self._completer.look(now)
         timeout = self._resources.settings.request_timeout
         if timeout and (self._scan_at is None or self._scan_at <= now):
             self._scan_at = now + min(SCAN, timeout)
@@ -752,6 +769,7 @@ class Master:
         if self._claim is not None:
             self._claim.close()
         self._rescue.let_go()
+        self._completer.let_go()
         self._around.control.close(unlink=False)
         self._around.let_go()
 
@@ -807,7 +825,7 @@ class Master:
             uptime=now - self._born, generation=state.current.generation, application=settings.app or "found by itself",
             listen=[str(listener) for listener in self._resources.listeners], run_dir=self._around.run_dir,
             workers_wanted=state.current.policy.workers, workers=workers, requests=requests, cut=self._cut,
-            restarts=self._deaths, last_reload=self._last_reload,
+            restarts=self._deaths, last_reload=self._last_reload, uncompleted=self._completer.waiting,
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import click
+import msgspec
 
 from lastcall.core import cuts as core
 from lastcall.core.mistakes import Mistake
@@ -46,9 +47,15 @@ def lines(cut: core.Cut) -> list[str]:
         *([f"    steps: {_steps(cut)}"] if cut.steps else []),
         f"    {cut.cause} (pid {cut.pid}, generation {cut.generation}, pool {cut.pool})",
         *([f"    {cut.asked_by}"] if cut.asked_by else []),
-        *([f"    {cut.done}"] if cut.done else []),
+        *([f"    {cut.done}{_completed(cut)}"] if cut.done else []),
     ]
     return [printable(line) for line in said]
+
+
+def _completed(cut: core.Cut) -> str:
+    if not cut.on_cut:
+        return ""
+    return f"; {cut.on_cut} has completed it" if cut.completed_at else f"; {cut.on_cut} has not completed it yet"
 
 
 def _steps(cut: core.Cut) -> str:
@@ -125,16 +132,27 @@ def cuts(begin: float, as_json: bool, run_dir: Path | None, file: Path | None) -
         click.echo("no request was cut")
 
 
+def _completions(file: Path) -> dict[str, core.Completion]:
+    try:
+        return cutlist.completions(file)
+    except OSError as error:
+        raise client.Failed(f"{error.filename}: {error.strerror}", client.FAILED) from None
+
+
 def _read(file: Path) -> list[core.Cut]:
     """All records; lines that are none are told on stderr. Raises client.Failed."""
     found: list[core.Cut] = []
     torn = 0
+    completed = _completions(file)
     for path in cutlist.files(file):
         try:
             good, bad = core.decode(path.read_bytes().split(b"\n"))
         except OSError as error:
             raise client.Failed(f"{path}: {error.strerror}", client.FAILED) from None
-        found += good
+        found += [
+            msgspec.structs.replace(cut, completed_at=completed[cut.id].at) if cut.id in completed else cut
+            for cut in good
+        ]
         for line in bad:
             click.echo(f"lastcall: {path}:{line.number}: no record of a cut: {line.why}", err=True)
         torn += len(bad)

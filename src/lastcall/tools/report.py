@@ -20,13 +20,17 @@ def lines(status: Status) -> list[str]:
         ("application", status.application),
         ("listen", ", ".join(status.listen)),
         ("run dir", status.run_dir),
-        ("requests", f"{status.requests} finished, {status.cut} cut"),
+        ("requests", f"{status.requests} finished, {status.cut} cut{_uncompleted(status)}"),
         ("workers", f"{len(status.workers)} of {status.workers_wanted}, {status.restarts} restarted unasked"),
         ("last reload", _last_reload(status)),
     ]
     said = [f"{name:<12} {printable(value)}" for name, value in facts]
     more = [f"... and {status.left_out} younger requests in flight"] if status.left_out else []
     return [*said, "", *_table([row for worker in status.workers for row in _rows(worker)]), *more]
+
+
+def _uncompleted(status: Status) -> str:
+    return f", {status.uncompleted} not completed yet" if status.uncompleted else ""
 
 
 def held(found: Held) -> list[str]:

@@ -7,6 +7,7 @@ import resource
 import signal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lastcall.core import cuts
@@ -94,3 +95,51 @@ def test_the_file_has_a_bound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert CutList(folder).add([record]) == ""
     assert [path.name for path in cutlist.files(folder / cutlist.NAME)] == ["cuts.jsonl.1", "cuts.jsonl"]
     assert read(folder) == RECORDS
+
+
+def for_on_cut(*numbers: int) -> list[cuts.Cut]:
+    """Records that wait to be completed."""
+    return [msgspec.structs.replace(RECORDS[0], id=f"id-{number}", on_cut="gift.repair:complete") for number in numbers]
+
+
+def test_what_waits_to_be_completed(folder: Path) -> None:
+    """All that was written for it, but for what is noted; a note that is torn is none."""
+    mine = CutList(folder)
+    mine.add([*RECORDS, *for_on_cut(1, 2, 3)])
+    assert mine.complete("id-2", 1) == ""
+    assert mine.complete("id-3", 4) == ""
+    notes = folder / cutlist.COMPLETED
+    os.truncate(notes, notes.stat().st_size - 5)
+    assert [cut.id for cut in CutList(folder).uncompleted()] == ["id-1", "id-3"]
+    assert mine.complete("id-3", 1) == ""
+    assert [cut.id for cut in CutList(folder).uncompleted()] == ["id-1"]
+    assert cutlist.completions(folder / cutlist.NAME)["id-2"].tries == 1
+
+
+def test_a_note_that_cannot_be_written_is_said(folder: Path) -> None:
+    """It has to be done again then."""
+    (folder / cutlist.COMPLETED).mkdir()
+    assert "Is a directory" in CutList(folder).complete("id-1", 1)
+
+
+def test_records_that_wait_are_not_thrown_away(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list grows until they are completed, or is four times too large; notes on what is gone go with it."""
+    monkeypatch.setattr(cutlist, "BYTES_MAX", 1000)
+    monkeypatch.setattr(cutlist, "BYTES_MOST", 8000)
+    mine = CutList(folder)
+    mine._rotate_at = 1000
+    number = 0
+    while not (folder / cutlist.OLD).exists():
+        mine.add(for_on_cut(number := number + 1))
+    for _ in range(6):
+        mine.add(for_on_cut(number := number + 1))
+    assert [cut.id for cut in mine.uncompleted()] == [f"id-{n}" for n in range(1, number + 1)]
+    first = [cut.id for cut in cuts.decode((folder / cutlist.OLD).read_bytes().split(b"\n"))[0]]
+    for cut in first:
+        mine.complete(cut, 1)
+    while first[0] in cutlist.completions(folder / cutlist.NAME):
+        mine.add(for_on_cut(number := number + 1))
+    assert mine.uncompleted()[0].id == f"id-{len(first) + 1}"
+    while mine.uncompleted()[0].id == f"id-{len(first) + 1}":
+        mine.add(for_on_cut(number := number + 1))
+    assert (folder / cutlist.OLD).stat().st_size > 8000

@@ -107,6 +107,8 @@ def _live(birth: Birth) -> int:
         if settings.chdir:
             os.chdir(settings.chdir)
         app = loading.load(settings.app, factory=settings.factory, app_dir=settings.app_dir)
+        if settings.on_cut:
+            loading.function(settings.on_cut, settings.app_dir)  # a slip must not wait for the first cut to be found
     except (loading.LoadError, OSError, service.ServiceError) as error:
         _say(birth, Report.BOOT_FAILED, str(error))
         return exits.SOFTWARE
