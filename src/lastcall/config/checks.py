@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from lastcall.config.origins import Loaded, Place, Problem, problem_at
-from lastcall.core import accesslog, address
+from lastcall.core import accesslog, address, replay
 from lastcall.core.quantities import format_duration
 from lastcall.core.settings import Settings
 
@@ -35,6 +35,7 @@ def relations(settings: Settings, places: Mapping[str, Place]) -> Iterator[Probl
         request, drain = format_duration(settings.request_timeout), format_duration(settings.drain_timeout)
         text = f"a request may run for {request}, but a stop or a reload cuts it after {drain}"
         yield problem_at(places["drain_timeout"], text, f"set drain_timeout to {request} or more", fatal=False)
+    yield from _routes(settings, places["replay_routes"])
     if settings.max_requests_jitter and not settings.max_requests:
         text = "has no effect: workers are never recycled"
         yield problem_at(places["max_requests_jitter"], text, "set max_requests", fatal=False)
@@ -53,6 +54,19 @@ def _duplicates(settings: Settings, places: Mapping[str, Place]) -> Iterator[Pro
         if times > 1:
             last = [name for name, other in fixed if other == place][-1]
             yield problem_at(places[last], f"{place} is listened on {times} times", "name each address once")
+
+
+def _routes(settings: Settings, place: Place) -> Iterator[Problem]:
+    if settings.replay_routes and settings.custody == "off":
+        yield problem_at(place, "has no effect: without custody nothing is run again", "set custody to on", fatal=False)
+    routes = replay.replay(settings.replay, settings.replay_routes).routes
+    for number, route in enumerate(routes):
+        earlier = next((first for first in range(number) if routes[first].hides(route)), None)
+        if earlier is not None:
+            one, other = settings.replay_routes[earlier], settings.replay_routes[number]
+            yield problem_at(
+                place, f"{one!r} comes before {other!r}, and hides it", "write it behind that", fatal=False
+            )
 
 
 def _format(text: str, place: Place) -> Iterator[Problem]:

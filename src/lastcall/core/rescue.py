@@ -17,6 +17,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
+from lastcall.core.replay import Replay
 from lastcall.core.slot import Lane, State
 
 ATTEMPTS_MAX: Final = 5
@@ -24,12 +25,6 @@ ATTEMPTS_MAX: Final = 5
 unlucky more than once; five times in a row it was not luck."""
 BLAMED_MAX: Final = 2
 """Workers that a request may take with it by a fault of its own (a crash, an exit, the memory) before it is poison."""
-SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-"""RFC 9110 section 9.2.1, without TRACE, which is not for servers behind a front."""
-IDEMPOTENT: Final = SAFE | {"PUT", "DELETE"}
-"""RFC 9110 section 9.2.2."""
-RULES: Final = {"none": frozenset[str](), "safe": SAFE, "idempotent": IDEMPOTENT}
-"""The values of the setting `replay`."""
 WRAP: Final = 1 << 32
 """What a slot has room for: counts are kept modulo this."""
 
@@ -107,7 +102,7 @@ def _answering(lane: Lane, state: State, *, written: int, taken: int) -> Found:
     return Found(lane, state)
 
 
-def judge(lane: Lane | None, state: State, *, rule: str, taken_by: int = 0) -> Verdict:
+def judge(lane: Lane | None, state: State, *, rule: Replay, taken_by: int = 0) -> Verdict:
     """`lane` is the request that the application had begun on this connection; `taken_by` counts the workers that requests
     like it have taken with them, this one included; 0: nobody blames the request.
     """
@@ -117,7 +112,11 @@ def judge(lane: Lane | None, state: State, *, rule: str, taken_by: int = 0) -> V
         return Verdict.PASS_ON if state is State.WHOLE else Verdict.REFUSE
     if taken_by >= BLAMED_MAX:
         return Verdict.POISON
-    if state is State.WHOLE and not lane.critical and lane.method in RULES[rule]:
+    if (
+        state is State.WHOLE
+        and not lane.critical
+        and rule.allows(lane.method, lane.uri, whole="uri" not in lane.shortened)
+    ):
         return Verdict.AGAIN if lane.attempt < ATTEMPTS_MAX else Verdict.POISON
     return Verdict.REFUSE
 

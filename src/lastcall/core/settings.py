@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lastcall.core import address, slot
+from lastcall.core import address, replay, slot
 from lastcall.core.mistakes import Mistake
 
 ENV_PREFIX = "LASTCALL_"
@@ -141,6 +141,10 @@ def _is_pool(text: str) -> None:
 def _is_function(text: str) -> None:
     if text and not _FUNCTION.fullmatch(text):
         raise Mistake(f"{text!r} does not name a function", "write module:function, as in gift.repair:complete")
+
+
+def _is_route(text: str) -> None:
+    replay.parse(text)
 
 
 def _is_header(text: str) -> None:
@@ -291,7 +295,13 @@ class Settings:
         "safe", WORKERS, Kind.CHOICE,
         "Which requests are run again when their worker has died: safe methods (GET, HEAD, OPTIONS), idempotent ones "
         "(PUT and DELETE as well), or none.",
-        choices=("safe", "idempotent", "none"),
+        choices=tuple(replay.METHODS),
+    )
+
+    replay_routes: tuple[str, ...] = _setting(
+        (), WORKERS, Kind.TEXTS,
+        "Another rule for some paths: POST|PUT /search/* always, or /once/* none; the first match decides; may be repeated.",
+        metavar="ROUTE", zero="replay is for all", check=_is_route,
     )
 
     boot_timeout: float = _setting(

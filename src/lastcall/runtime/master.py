@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterable
 from typing import Final, assert_never
 
 from lastcall import __version__
-from lastcall.core import exits, notes
+from lastcall.core import exits, notes, replay
 from lastcall.core import lifecycle as lc
+from lastcall.core.replay import Replay
 from lastcall.core.slot import WORKERS_MAX, Slot
 from lastcall.protocol import handover
 from lastcall.protocol.control import Do, LastReload, Reply, Status, WorkerStatus, bounded
@@ -458,9 +459,10 @@ class Master:
         if left:
             self._around.board.wipe_states(link.slot)
 
-    def _replay(self) -> str:
+    def _replay(self) -> Replay:
         """Which requests may be run again; none when there will be nobody to run them."""
-        return self._resources.settings.replay if self._state.lasting else "none"
+        settings = self._resources.settings
+        return replay.replay(settings.replay, settings.replay_routes) if self._state.lasting else replay.NEVER
 
     def _list_cuts(self, fates: list[Fate]) -> None:
         self._cut += self._inquest.record(fates)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lastcall.core import cuts, notes, rescue
+from lastcall.core.replay import Replay
 from lastcall.core.rescue import Found, Verdict
 from lastcall.core.slot import Lane, State
 from lastcall.protocol.refusal import Refusal
@@ -107,7 +108,7 @@ class Rescue:
     """All burials under way."""
 
     def __init__(
-        self, port: Port, board: Board, inbox: Inbox, rule: Callable[[], str], tell: Callable[[list[Fate]], None],
+        self, port: Port, board: Board, inbox: Inbox, rule: Callable[[], Replay], tell: Callable[[list[Fate]], None],
         note: Callable[[notes.Note], None],
     ) -> None:  # fmt: skip
         self._port = port

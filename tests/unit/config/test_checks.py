@@ -51,6 +51,11 @@ def test_defaults_have_nothing_against_each_other() -> None:
             "warning: x.toml:1: drain_timeout: a request may run for 2m, but a stop or a reload cuts it after 1m",
         ),
         ({"max_requests_jitter": 5}, "warning: x.toml:1: max_requests_jitter: has no effect"),
+        (
+            {"replay_routes": ("/x/* none", "GET|POST /x/* always")},
+            "warning: x.toml:1: replay_routes: '/x/* none' comes before 'GET|POST /x/* always', and hides it",
+        ),
+        ({"replay_routes": ("/x none",), "custody": "off"}, "replay_routes: has no effect: without custody nothing"),
         ({"daemon": True}, "warning: x.toml:1: daemon: a daemon has no stderr"),
     ],
 )

@@ -53,6 +53,13 @@ def test_all_mistakes_are_told_at_once() -> None:
     ]
 
 
+def test_a_route_that_is_none_is_told_with_its_line() -> None:
+    """And with what to write instead."""
+    (text,) = said('app = "a:b"\nreplay_routes = [\n  "/ok/* none",\n  "/search/* allways",\n]\n')
+    wrong = "'allways' in '/search/* allways' is no rule"
+    assert text == f"x.toml:2: replay_routes: {wrong} (write safe, idempotent, none or always)"
+
+
 @pytest.mark.parametrize(("key", "meant"), [("max-requests", "max_requests"), ("Workers", "workers"), ("usr", "user")])
 def test_a_slip_in_a_name_is_told_with_the_likely_one(key: str, meant: str) -> None:
     """Dashes for underscores, capitals, a letter too few."""

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from lastcall.core.replay import METHODS, Replay
 from lastcall.core.rescue import (
     ATTEMPTS_MAX,
     BLAMED_MAX,
-    RULES,
     WRAP,
     Counts,
     Found,
@@ -53,7 +53,7 @@ CASES = [
 @pytest.mark.parametrize(("running", "state", "verdict"), CASES)
 def test_by_default(running: Lane | None, state: State, verdict: Verdict) -> None:
     """`replay = "safe"`, and nobody blames the request."""
-    assert judge(running, state, rule="safe") is verdict
+    assert judge(running, state, rule=Replay("safe")) is verdict
 
 
 @pytest.mark.parametrize(
@@ -69,25 +69,25 @@ def test_by_default(running: Lane | None, state: State, verdict: Verdict) -> Non
 )
 def test_by_another_rule(rule: str, method: str, verdict: Verdict) -> None:
     """RFC 9110 section 9.2: what may be repeated."""
-    assert judge(lane(method), State.WHOLE, rule=rule) is verdict
+    assert judge(lane(method), State.WHOLE, rule=Replay(rule)) is verdict
 
 
 def test_a_request_that_has_taken_too_many_workers_is_poison() -> None:
     """Whatever its method; but never once its answer has begun."""
-    assert judge(lane("GET"), State.WHOLE, rule="safe", taken_by=BLAMED_MAX - 1) is Verdict.AGAIN
-    assert judge(lane("GET"), State.WHOLE, rule="safe", taken_by=BLAMED_MAX) is Verdict.POISON
-    assert judge(lane("POST"), State.TAKEN, rule="safe", taken_by=BLAMED_MAX) is Verdict.POISON
-    assert judge(lane("GET"), State.ANSWERING, rule="safe", taken_by=BLAMED_MAX) is Verdict.CUT
+    assert judge(lane("GET"), State.WHOLE, rule=Replay("safe"), taken_by=BLAMED_MAX - 1) is Verdict.AGAIN
+    assert judge(lane("GET"), State.WHOLE, rule=Replay("safe"), taken_by=BLAMED_MAX) is Verdict.POISON
+    assert judge(lane("POST"), State.TAKEN, rule=Replay("safe"), taken_by=BLAMED_MAX) is Verdict.POISON
+    assert judge(lane("GET"), State.ANSWERING, rule=Replay("safe"), taken_by=BLAMED_MAX) is Verdict.CUT
 
 
 def test_nothing_is_answered_twice_and_nothing_is_run_again_that_was_taken() -> None:
     """Over all cases: only a whole request is run again, and only one that is not being answered gets an answer."""
     methods = ("GET", "POST", "PUT")
-    for rule, state, method, attempt, taken in itertools.product(RULES, State, methods, range(1, 7), range(4)):
-        verdict = judge(lane(method, attempt), state, rule=rule, taken_by=taken)
+    for rule, state, method, attempt, taken in itertools.product(METHODS, State, methods, range(1, 7), range(4)):
+        verdict = judge(lane(method, attempt), state, rule=Replay(rule), taken_by=taken)
         if verdict in (Verdict.AGAIN, Verdict.PASS_ON):
             assert state is State.WHOLE
-            assert method in RULES[rule]
+            assert method in METHODS[rule]
             assert attempt < ATTEMPTS_MAX
         if state >= State.ANSWERING:
             assert verdict is Verdict.CUT

@@ -151,6 +151,9 @@ def test_typed_values_are_taken(name: str, given_value: object, value: Value) ->
         ("drain_timeout", "30d", "cannot be waited for"),
         ("warmup", "/ok,warm", "'warm' is nothing that an application can be warmed up with"),
         ("warmup", "/w\u00e4rm", "write a path"),
+        ("on_cut", "gift.repair", "write module:function"),
+        ("trace_header", "X Trace", "cannot be a header's name"),
+        ("replay_routes", "/ok/* none,/search", "'/search' is no route with a rule"),
     ],
 )
 def test_a_wrong_text_is_a_mistake_with_a_remedy(name: str, text: str, said: str) -> None:
