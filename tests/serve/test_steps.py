@@ -77,6 +77,8 @@ def test_the_cut_list_has_the_steps_and_the_trace(serve: Servers, folder: Path) 
         os.kill(server.workers()[0], signal.SIGKILL)
         eventually(lambda: answers, "the client is answered")
     assert json.loads(answers[0].body)["last_step"] == "sendPresent"
+    (line,) = server.log_lines("was cut after")
+    assert " sec, at step sendPresent (order-17): its worker exited on signal 9" in line
     record = json.loads(server.command("cuts", "--json").stdout)
     assert (record["step"], record["steps_before"], record["trace_id"]) == ("sendPresent", 6, TRACE)
     assert len(record["steps"]) == 16

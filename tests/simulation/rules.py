@@ -345,19 +345,26 @@ def whoever_is_committed_is_spared(step: Step) -> None:
     """Past a point of no return nobody is cut for the drain's end, and that has an end, which does not move."""
     was, now = step.was(), {worker.serial: worker for worker in step.after.workers}
     committed = {event.serial for event in step.events if isinstance(event, lc.Committed)}
-    more = step.before.current.policy.critical_timeout
+    mores = [state.current.policy.critical_timeout for state in (step.before, step.after)]  # a reload may bring another
     for serial, worker in now.items():
-        if serial not in was or was[serial].stage is not lc.Stage.DRAINING:
+        if serial not in was or was[serial].stage not in (lc.Stage.DRAINING, lc.Stage.CUTTING):
             continue
         before = was[serial]
+        if before.stage is lc.Stage.CUTTING:
+            limit = before.limit or before.since + min(mores)
+            killed = worker.stage is lc.Stage.KILLED and serial in committed and not step.after.hurry
+            assert not killed or step.now >= limit, "killed past a point of no return"
+            continue
         assert before.limit is None or worker.limit == before.limit, "the last deadline moves"
         fresh = before.limit is None and worker.limit is not None
-        assert not fresh or worker.limit == (before.deadline or 0) + more, "spared for another time than agreed"
+        assert not fresh or worker.limit in [(before.deadline or 0) + more for more in mores], (
+            "spared for another time than agreed"
+        )
         if worker.stage is lc.Stage.DRAINING and before.deadline is not None:
             assert worker.deadline is not None, "a drain without an end"
             assert worker.deadline <= (worker.limit or before.deadline), "spared for too long"
         elif serial in committed and not worker.overdue and not step.after.hurry and before.deadline is not None:
-            limit = before.limit or before.deadline + more
+            limit = before.limit or before.deadline + min(mores)
             assert step.now >= limit, "cut past a point of no return"
 
 

@@ -181,8 +181,9 @@ class World:
             self.feed(batch)
 
     def committed(self) -> list[lc.Event]:
-        """Who of those whose drain is to end, or not yet, is past a point of no return."""
-        draining = [worker.serial for worker in self.master.workers if worker.stage is lc.Stage.DRAINING]
+        """Who of those that are to be cut, or not yet, is past a point of no return."""
+        stages = (lc.Stage.DRAINING, lc.Stage.CUTTING)
+        draining = [worker.serial for worker in self.master.workers if worker.stage in stages]
         return [lc.Committed(serial) for serial in draining if self.rng.random() < self.faults.committed]
 
     def happen(self, thing: lc.Event | Died) -> list[lc.Event]:

@@ -89,12 +89,20 @@ BUGS = {
         "    return _put(master, replace(worker, limit=limit))",
     ),
     "a point of no return is respected for ever": (
-        "        limit = worker.deadline + policy.critical_timeout\n        master",
-        "        limit = worker.deadline + 2 * policy.critical_timeout\n        master",
+        "        limit = due + policy.critical_timeout\n",
+        "        limit = due + 2 * policy.critical_timeout\n",
     ),
     "the patience with a point of no return begins anew each time": (
-        "    if limit is None:\n        limit = worker.deadline",
-        "    if limit is None or worker.deadline < limit:\n        limit = worker.deadline",
+        "    if limit is None:\n        if not policy",
+        "    if limit is None or worker.deadline < limit:\n        if not policy",
+    ),
+    "a point of no return is forgotten when the trace is there": (
+        "    Committed: (Stage.DRAINING, Stage.CUTTING),",
+        "    Committed: (Stage.DRAINING,),",
+    ),
+    "a trace that comes with a point of no return is answered with SIGKILL": (
+        "sorted(events, key=_is_of_this_moment)",
+        "sorted(events, key=_is_of_this_moment, reverse=True)",
     ),
     "a trial is over at full strength": (
         "    if _on_trial(master) and now < _trial_ends(master):\n        return master\n",

@@ -184,7 +184,7 @@ def moves(node: Node) -> list[Move]:
     waits = all(worker.pid is not None and worker.stage is not lc.Stage.KILLED for worker in master.workers)
     if waits and lc.next_deadline(master) is not None:
         found.append(Move(None))
-        draining = [worker.serial for worker in master.workers if worker.stage is lc.Stage.DRAINING]
+        draining = [w.serial for w in master.workers if w.stage in (lc.Stage.DRAINING, lc.Stage.CUTTING)]
         found += [Move(lc.Committed(serial), "committed") for serial in draining]
     return [move for move in found if affordable(node, move)]
 

@@ -104,7 +104,10 @@ class Overdue:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The worker runs a request that is past a point of no return. To be said before its drain is ended, each time."""
+    """The worker runs a request that is past a point of no return, at this moment.
+
+    To be said whenever its drain is to end, and always while it is CUTTING.
+    """
 
     serial: int
 

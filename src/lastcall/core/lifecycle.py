@@ -120,7 +120,7 @@ class Worker:
     overdue: bool = False
     """It runs a request that has taken too long: to be cut, not drained."""
     limit: float | None = None
-    """When its drain ends even if it runs a request that is past a point of no return. None: it was never asked for."""
+    """When it is cut even if it runs a request that is past a point of no return. None: that has not mattered yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ HEARD_IN: dict[type[AboutWorker], tuple[Stage, ...]] = {
     BootFailed: (Stage.BOOTING,),
     Spent: (Stage.BOOTING, Stage.READY, Stage.RESTING),
     Overdue: (Stage.READY, Stage.RESTING, Stage.DRAINING),
-    Committed: (Stage.DRAINING,),
+    Committed: (Stage.DRAINING, Stage.CUTTING),
     Traced: (Stage.CUTTING,),
 }
 """In which stages an event about a worker means something. In any other it came too late, and changes nothing."""
@@ -254,7 +254,7 @@ def step(master: Master, events: Iterable[Event], now: float) -> tuple[Master, l
     """
     if master.phase is Phase.STOPPED:
         return master, []
-    for event in events:
+    for event in sorted(events, key=_is_of_this_moment):
         master = _absorb(master, event, now)
     master = _reconcile(master, now)
     return replace(master, outbox=()), list(master.outbox)
@@ -357,14 +357,17 @@ def _spent(master: Master, worker: Worker, why: str) -> Master:
 
 
 def _spare(master: Master, worker: Worker, now: float) -> Master:
-    """Put the end of a drain off, in small pieces, until nothing would be cut past a point of no return, or for too long."""
+    """Put off the end of a drain, or SIGKILL, in small pieces, while something would be cut past a point of no return."""
     assert worker.pid is not None
     policy = master.current.policy
-    if worker.deadline is None or worker.deadline > now or not policy.critical_timeout:
+    if worker.deadline is None or worker.deadline > now or master.hurry:
         return master
-    limit = worker.limit
+    limit = worker.limit  # stays as it is when a reload brings another policy
     if limit is None:
-        limit = worker.deadline + policy.critical_timeout
+        if not policy.critical_timeout:
+            return master
+        due = worker.deadline if worker.stage is Stage.DRAINING else worker.since
+        limit = due + policy.critical_timeout
         master = _emit(master, Write(notes.Spared(policy.pool, worker.pid, policy.critical_timeout)))
     deadline = max(worker.deadline, min(now + COMMITTED_FOR, limit))
     return _put(master, replace(worker, limit=limit, deadline=deadline))
@@ -670,6 +673,11 @@ def _end(master: Master) -> Master:
 
 
 # --- Small questions and small changes ---------------------------------------
+
+
+def _is_of_this_moment(event: Event) -> bool:
+    """What is said of how things are counts after what has happened."""
+    return isinstance(event, Committed)
 
 
 def _new(master: Master) -> list[Worker]:

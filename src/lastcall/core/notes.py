@@ -416,12 +416,15 @@ class RequestCut(Note):
     why: str
     done: str
     """What was done about it."""
+    step: str = ""
+    """How far it says that it had got."""
     level = Level.ERROR
 
     def text(self) -> str:
+        step = f", at step {self.step}" if self.step else ""
         return (
             f'[pool {self.pool}] child {self.pid}, request "{self.request}" ({self.request_id}) from {self.client} '
-            f"was cut after {self.elapsed:.6f} sec: {self.why}; {self.done}"
+            f"was cut after {self.elapsed:.6f} sec{step}: {self.why}; {self.done}"
         )
 
 

@@ -50,7 +50,7 @@ class critical:  # noqa: N801 - read as a statement: `with lastcall.critical():`
     """A point of no return: `with lastcall.critical(): ...` is not cut in the middle by lastcall itself.
 
     A cut that is due (the end of `drain_timeout`, `request_timeout`) waits until the block is left, `critical_timeout` at
-    most. A request that has entered such a block is not run again when its worker dies. Blocks may be nested. docs/CUTS.md
+    most. A request that has entered such a block is not run again when its worker dies. Blocks may be nested. docs/STEPS.md
     says what does not wait: a second stop, and whatever kills the worker from outside.
     """
 

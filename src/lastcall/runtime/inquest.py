@@ -90,7 +90,8 @@ class Inquest:
                 self._note(notes.RunAgain(*told))
             else:
                 lost += 1
-                self._note(notes.RequestCut(*told, fate.done))
+                step = "" if fate.lane.step is None else fate.lane.step.words
+                self._note(notes.RequestCut(*told, fate.done, step))
         why = self._cut_list.add(found)
         if why:
             self._note(notes.Trouble(f"the cut list could not be written: {why}"))

@@ -150,7 +150,9 @@ class Master:
             events = [lc.Reload(policy(fresh.settings), ticket) for ticket in tickets or (0,)]
         while True:
             before, now = self._state, self._port.now()
-            self._state, actions = lc.step(before, [*events, *committed(before.workers, self._around.board, now)], now)
+            self._state, actions = lc.step(
+                before, [*events, *committed(before.workers, self._around.board, self._resources.settings, now)], now
+            )
             self._follow(before)
             events = []
             for action in actions:

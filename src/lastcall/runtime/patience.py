@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from lastcall.core import lifecycle as lc
@@ -20,12 +21,14 @@ def overdue(slot: Slot, settings: Settings, reported: float, now: float) -> list
     return found
 
 
-def committed(workers: Iterable[lc.Worker], board: Board, now: float) -> list[lc.Event]:
-    """Those whose drain is to be ended now, and that run a request past a point of no return."""
-    draining = [worker for worker in workers if worker.stage is lc.Stage.DRAINING]
-    due = [worker for worker in draining if worker.deadline is not None and worker.deadline <= now]
-    return [
-        lc.Committed(worker.serial)
-        for worker in due
-        if any(lane.committed(now) for lane in board.read(worker.slot).lanes)
-    ]
+def committed(workers: Iterable[lc.Worker], board: Board, settings: Settings, now: float) -> list[lc.Event]:
+    """Those that would be cut now, or as soon as they have said where they are, past a point of no return."""
+    most = settings.request_timeout + settings.critical_timeout if settings.request_timeout else math.inf
+    found: list[lc.Event] = []
+    for worker in workers:
+        over = worker.stage is lc.Stage.DRAINING and worker.deadline is not None and worker.deadline <= now
+        if over or worker.stage is lc.Stage.CUTTING:
+            lanes = board.read(worker.slot).lanes
+            if any(lane.committed(now) and now - lane.begun <= most for lane in lanes):
+                found.append(lc.Committed(worker.serial))
+    return found

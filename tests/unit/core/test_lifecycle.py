@@ -326,6 +326,23 @@ def test_it_does_not_wait_for_ever() -> None:
     assert life.done(30.07, Committed(1)) == [Tell(1, Word.TRACE)]
 
 
+def test_whoever_passes_one_while_he_writes_down_where_he_is_is_not_killed() -> None:
+    """In whatever order that is heard; the time counts from when the cut was due."""
+    life = serving(replace(ONE, drain_timeout=10, critical_timeout=5))
+    life.at(20, Stop(hurry=False))
+    assert life.done(30) == [Tell(1, Word.TRACE)]
+    assert life.at(30.5, Committed(1), Traced(1)) == [Write(notes.Spared("app", 101, 5))]
+    assert life.done(30.55) == [Kill(1, pid=101)]
+
+
+def test_nobody_is_spared_in_a_hurry() -> None:
+    """Neither before the trace nor after it."""
+    life = serving(replace(ONE, drain_timeout=10, critical_timeout=5))
+    life.at(20, Stop(hurry=False))
+    assert life.done(21, Stop(hurry=False)) == [Tell(1, Word.TRACE)]
+    assert life.done(21.5, Traced(1), Committed(1)) == [Kill(1, pid=101)]
+
+
 @pytest.mark.parametrize("event", [Stop(hurry=False), Overdue(1)])
 def test_who_asks_again_does_not_wait_for_a_point_of_no_return(event: Event) -> None:
     """A second stop is somebody's word; and of the overdue the shell has asked before."""
