@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from lastcall.core import cuts
 from lastcall.core.address import parse
+from lastcall.core.replay import Replay
 from lastcall.core.settings import Settings
 from lastcall.core.slot import Slot, State
 from lastcall.core.trust import Trust
@@ -139,7 +140,7 @@ class World:
         self._log = log
         self._outcome = Outcome()
         self._rescue = Rescue(
-            Port(), self._board, self._inbox, lambda: "safe", self._outcome.fates.extend, lambda _: None
+            Port(), self._board, self._inbox, lambda: Replay("safe"), self._outcome.fates.extend, lambda _: None
         )
         self._serial = 0
         self._asked_twice = False

@@ -79,7 +79,7 @@ def test_a_note_is_compared_with_the_counts(pair: tuple[socket.socket, socket.so
     """All has been sent: the request was answered, and is still to be taken off."""
     client, server = pair
     client.sendall(b"x" * 40)
-    lane = Lane(0, 1.0, 1, "r", "GET", "/", "c", "", fd=server.fileno(), length=7, due=40, unread=40)
+    lane = Lane(0, 1.0, 1, "r", "GET", "/", "c", fd=server.fileno(), length=7, due=40, unread=40)
     eventually(lambda: progress.waiting(server) == 40, "it has arrived")
     assert progress.examine(server.fileno(), lane, State.ANSWERING) == Found(lane, State.WHOLE)
     server.sendall(b"answer\n")
