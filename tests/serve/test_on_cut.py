@@ -65,6 +65,22 @@ def test_a_cut_is_completed_by_the_application(repairing: Start, folder: Path) -
     assert listed(folder, "begun") == ["order-17"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_it_is_the_workers_user(repairing: Start, folder: Path) -> None:
+    """The master is root, and its cut list is root's; the application's code is not run by root."""
+    folder.chmod(0o777)
+    server = repairing("--user", "nobody")
+    cut(server, "/ok/order-17")
+    completed(server)
+    assert (folder / "done").owner() == "nobody"
+    cut(server, "/waits/order-18")
+    eventually(lambda: len(listed(folder, "begun")) == 2, "it is at it")
+    (errand_pid,) = (pid for pid in children(server.pid) if comm(pid) == errand.NAME)
+    os.kill(server.pid, signal.SIGKILL)
+    server.wait()
+    eventually(lambda: not Path(f"/proc/{errand_pid}").exists(), "it has ended with its master")
+
+
 def test_a_request_that_is_run_again_needs_no_completion(repairing: Start, folder: Path) -> None:
     """Its second run does it all."""
     server = repairing()
@@ -128,6 +144,7 @@ def test_a_master_that_is_killed_before_it_has_written_that_down_does_it_again(r
     assert listed(folder, "done") == ["order-17"]
     server.start_again()
     completed(server)
+    server.wait_log(READY, times=2)
     assert listed(folder, "done") == ["order-17", "order-17"]
     assert server.stop() == 0
     server.start_again()
@@ -161,6 +178,7 @@ def test_a_stop_in_a_hurry_leaves_it_to_the_next_start(repairing: Start, folder:
     assert server.wait() == 0
     assert "1 cut is left for on_cut at the next start" in server.log()
     server.start_again()
+    server.wait_log(READY, times=2)
     completed(server)
     assert listed(folder, "done") == ["order-17"]
     assert server.stop() == 0
