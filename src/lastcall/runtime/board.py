@@ -147,11 +147,10 @@ class Board:
     def wipe(self, number: int) -> None:
         """Forget a slot's worker. The lanes' details stay; nobody reads them while `begun` is 0."""
         at = _FIRST + number * layout.SLOT_BYTES
+        # Only the lanes that were in use, and the head last: whoever is killed in between leaves it to be done again.
+        for lane in range(layout.lanes_used(self._memory[at : at + layout.HEAD.size])):
+            layout.BEGUN.pack_into(self._memory, at + layout.HEAD.size + lane * layout.LANE_BYTES, 0.0)
         self._memory[at : at + layout.HEAD.size] = bytes(layout.HEAD.size)
-        for lane in range(layout.LANES):
-            place = at + layout.HEAD.size + lane * layout.LANE_BYTES
-            if self._memory[place : place + 8] != bytes(8):
-                layout.BEGUN.pack_into(self._memory, place, 0.0)
 
     def wipe_states(self, number: int) -> None:
         """Forget what a dead worker's connections had come to. One that ends in order has done so itself."""

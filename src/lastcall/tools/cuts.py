@@ -104,6 +104,7 @@ Examples:
   lastcall cuts --since 2h
   lastcall cuts --since 2017-06-25T05:28 --run-dir /run/lastcall/gift
   lastcall cuts --json --file /var/backups/cuts.jsonl | jq .request_id
+  lastcall cuts --json | jq 'select(.on_cut and .completed_at == null)'
 
 \b
 The list is kept when the instance stops: it is a file in its run directory.

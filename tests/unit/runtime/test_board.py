@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import lastcall
-from lastcall.core.slot import RING, STEP_BYTES, STEPS, Lane
+from lastcall.core.slot import LANES, RING, STEP_BYTES, STEPS, Lane
 from lastcall.gateway import marks
 from lastcall.runtime.board import Board, SlotWriter
 
@@ -186,6 +186,20 @@ def test_a_point_of_no_return(board: Board, slot: SlotWriter) -> None:
     assert never == 0.0
     assert inside > lane(board).begun
     assert again < after < 0
+
+
+def test_a_slot_is_wiped_of_all_that_its_last_owner_had_begun(board: Board, slot: SlotWriter) -> None:
+    """Whatever the number of lanes was, and will be."""
+    for number in range(3):
+        slot.begin(number, 1.0, "r", "GET", "/", "", "", 9)
+    board.claim(5, pid=2, generation=1, serial=2, lanes=1)
+    assert board.read(5).lanes == ()
+    fresh = board.claim(5, pid=3, generation=1, serial=3, lanes=LANES)
+    assert board.read(5).lanes == ()
+    fresh.begin(LANES - 1, 1.0, "r", "GET", "/", "", "", 9)
+    board.wipe(5)
+    board.claim(5, pid=4, generation=1, serial=4, lanes=LANES)
+    assert board.read(5).lanes == ()
 
 
 def test_whoever_reads_while_steps_are_written_reads_whole_ones(board: Board, slot: SlotWriter) -> None:
