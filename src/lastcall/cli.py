@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reopen": ("lastcall.tools.control", "Reopen the logs, after they were rotated."),
     "scale": ("lastcall.tools.control", "Add workers, or take some away."),
     "cuts": ("lastcall.tools.cuts", "List the requests that were cut before their answer."),
+    "doctor": ("lastcall.tools.doctor.command", "Find what will cut requests one day, on this host or in a folder."),
 }
 """Each command, the module whose attribute of the same name it is, and its line in `--help`."""
 

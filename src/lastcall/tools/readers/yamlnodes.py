@@ -46,6 +46,16 @@ class Node:
         found = self.get(*path)
         return found.text or "" if found is not None else ""
 
+    def each(self, *path: str) -> tuple[Node, ...]:
+        """The items of the list there; () where there is none."""
+        found = self.get(*path)
+        return found.items if found is not None else ()
+
+    def pairs(self, *path: str) -> tuple[tuple[str, int, Node], ...]:
+        """The keys of the mapping there, each with its line and its value; () where there is none."""
+        found = self.get(*path)
+        return found.keys if found is not None else ()
+
     def command(self) -> tuple[str, ...] | None:
         """A list of words; None where it is something else."""
         return tuple(item.text or "" for item in self.items) if self.items else None
@@ -66,7 +76,7 @@ def documents(text: str) -> tuple[tuple[Node, ...], tuple[Doubt, ...]]:
         try:
             node = yaml.compose(part, Loader=yaml.SafeLoader)
             if node is not None:
-                found.append(_taken(node, begun - 1, 0, [NODES_MAX]))
+                found.append(_taken(node, begun - 1, 0, [NODES_MAX], doubts))
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             line = begun + (mark.line if mark is not None else 0)
@@ -92,7 +102,7 @@ def _parts(text: str) -> Iterator[tuple[int, str]]:
         yield begun, "\n".join(kept)
 
 
-def _taken(node: object, offset: int, depth: int, left: list[int]) -> Node:
+def _taken(node: object, offset: int, depth: int, left: list[int], doubts: list[Doubt]) -> Node:
     import yaml  # noqa: PLC0415 - as above
 
     left[0] -= 1
@@ -103,12 +113,16 @@ def _taken(node: object, offset: int, depth: int, left: list[int]) -> Node:
     if isinstance(node, yaml.ScalarNode):
         return Node(line, text=str(node.value))
     if isinstance(node, yaml.SequenceNode):
-        return Node(line, items=tuple(_taken(item, offset, depth + 1, left) for item in node.value))
+        return Node(line, items=tuple(_taken(item, offset, depth + 1, left, doubts) for item in node.value))
     assert isinstance(node, yaml.MappingNode)
+    if any(isinstance(key, yaml.MappingNode) for key, _ in node.value):
+        # `{{ .Values.x }}` is YAML: a mapping whose key is a mapping. Nobody writes that and means it.
+        doubts.append(Doubt(line, "a value of a template"))
+        return Node(line, text="{{ }}")
     pairs, merged = list[tuple[str, int, Node]](), list[tuple[str, int, Node]]()
     for key, value in node.value:
         name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
-        taken = _taken(value, offset, depth + 1, left)
+        taken = _taken(value, offset, depth + 1, left, doubts)
         if name == "<<":
             merged += [pair for source in (taken, *taken.items) for pair in source.keys]
         else:

@@ -226,6 +226,8 @@ def test_yaml_has_lines_and_templates_spoil_only_their_document() -> None:
     )
     assert [node.keys[0][0] for node in found] == ["a", "base"]
     assert [doubt.line for doubt in doubts] == [3]
+    (templated,), doubts_of_it = yamlnodes.documents("a: 1\nb: {{ .Values.b }}\n")
+    assert (templated.value("a"), templated.value("b"), doubts_of_it[0].line) == ("1", "{{ }}", 2)
     inner = found[1].get("c")
     assert inner is not None
     assert (inner.value("g"), inner.at("h"), inner.keys[0][1]) == ("10s", 10, 7)

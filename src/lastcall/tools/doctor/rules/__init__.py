@@ -1,0 +1,1 @@
+"""The rules, by subject. Each module ends in its table."""
