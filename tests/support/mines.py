@@ -305,6 +305,8 @@ ORDER_CASES = (
         (DEPLOY, 4),
         (
             {DEPLOY: script("service php-fpm reload"), FPM: FPM_OK},
+            {DEPLOY: script("apt-get -y install php-fpm", "service php-fpm restart")},
+            {DEPLOY: script("systemctl restart php-fpm-exporter")},
             {DEPLOY: script("echo service php-fpm restart")},
             {DEPLOY: script("kill -0 $(cat /run/php-fpm.pid)")},
         ),
@@ -596,6 +598,9 @@ PROGRAM_CASES = (
         (
             {UINI: "[uwsgi]\nmaster = true\ndie-on-term = true\n"},
             {UINI: "[uwsgi]\nmodule = shop:app\n"},
+            {UINI: "[uwsgi]\nmaster = false\n"},
+            {UINI: "[uwsgi]\nmaster = true\n", UNIT: unit("/usr/bin/uwsgi --emperor /etc/uwsgi --die-on-term")},
+            {"etc/uwsgi/apps-enabled/shop.ini": "[uwsgi]\nmaster = true\n"},
             {
                 UINI: "[uwsgi]\nmaster = true\n",
                 UNIT: unit("/usr/bin/uwsgi --ini /srv/shop/uwsgi.ini", "KillSignal=SIGQUIT"),

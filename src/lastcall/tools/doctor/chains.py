@@ -5,11 +5,12 @@ Pure. Every step is kept, with its place, for whoever wants to see why.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from lastcall.tools.doctor.facts import Facts
-from lastcall.tools.doctor.runs import By, fpm_of, runs, unit_runs
+from lastcall.tools.doctor.runs import By, runs, unit_runs
 from lastcall.tools.doctor.verdicts import Step
 from lastcall.tools.readers import orders as reading
 from lastcall.tools.readers import servers, unit
@@ -192,13 +193,12 @@ def cron_orders(facts: Facts) -> Iterator[tuple[str, Given]]:
                 yield f"@{when}", item
 
 
+_PROVISIONS = re.compile(r"\b(?:apt|apt-get|aptitude|yum|dnf|apk|zypper|pacman)\s+(?:-\S+\s+)*(?:install|add|-S)\b")
+
+
 def script_orders(facts: Facts) -> Iterator[Given]:
-    """What other scripts order."""
+    """What other scripts order; not those that set a machine up, which serves nobody yet."""
     for source, script in facts.scripts:
-        if "/cron." not in f"/{source.path}" and "renewal-hooks/" not in source.path:
+        aside = "/cron." in f"/{source.path}" or "renewal-hooks/" in source.path
+        if not aside and not _PROVISIONS.search(source.text):
             yield from given(facts, reading.of_commands(script.commands), source.path)
-
-
-def grace_known(facts: Facts) -> bool:
-    """Whether some php-fpm here has been given a grace."""
-    return any(fpm_of(facts, run) for run in runs(facts)) and not no_grace(facts)

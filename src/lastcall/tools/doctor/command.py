@@ -31,6 +31,7 @@ def _ids(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> 
 Examples:
   lastcall doctor                              # this host
   lastcall doctor --root ./infrastructure      # a repository, an image, a backup
+  lastcall doctor --root . --exclude tests --exclude '*.j2'
   lastcall doctor --explain LC001
   lastcall doctor --fix > mines.patch          # read it, then: patch -p1 -d / < mines.patch
   lastcall doctor --root . --sarif --fail-on warning > lastcall.sarif
@@ -53,10 +54,13 @@ Exit codes: 0 nothing as bad as --fail-on, 1 something is, 64 a wrong option.
     help="The least severity that makes the exit code 1.",
 )  # fmt: skip
 @click.option("--ignore", multiple=True, callback=_ids, metavar="LC012", help="Leave a rule out; may be repeated.")
+@click.option(
+    "--exclude", multiple=True, metavar="PATH", help="Leave a folder or a pattern out (tests, '*.j2'); may be repeated."
+)
 @click.option("--explain", multiple=True, callback=_ids, metavar="LC012", help="Say all that is known about a rule.")
 def doctor(
     what: str | None, root: Path | None, as_json: bool, as_sarif: bool, fix: bool, fail_on: str, ignore: frozenset[str],
-    explain: frozenset[str],
+    exclude: tuple[str, ...], explain: frozenset[str],
 ) -> None:  # fmt: skip
     """Find what will cut or lose requests one day, in the configuration of this host or of any folder.
 
@@ -69,7 +73,7 @@ def doctor(
     if as_json + as_sarif + fix > 1:
         raise click.UsageError("--json, --sarif and --fix exclude each other: choose one")
     host = root is None
-    facts = gather(root or Path("/"), host=host)
+    facts = gather(root or Path("/"), host=host, exclude=exclude)
     judgement = judge(facts, ignore)
     if as_json:
         click.echo(report.as_json(facts, judgement, host=host))

@@ -258,22 +258,22 @@ class Facts:
     @cached_property
     def composed(self) -> list[tuple[Source, yamlnodes.Node]]:
         """Compose files' documents."""
-        return self._yaml(Kind.COMPOSE)
+        return self._yaml(Kind.COMPOSE, None)
 
     @cached_property
     def manifests(self) -> list[tuple[Source, yamlnodes.Node]]:
         """Kubernetes' objects, those of lists too."""
         found = list[tuple[Source, yamlnodes.Node]]()
-        for source, node in self._yaml(Kind.KUBERNETES):
+        for source, node in self._yaml(Kind.KUBERNETES, _OBJECTS):
             listed = node.get("items")
             found += [(source, item) for item in (listed.items if listed and node.value("kind") == "List" else (node,))]
         return found
 
-    def _yaml(self, kind: Kind) -> list[tuple[Source, yamlnodes.Node]]:
+    def _yaml(self, kind: Kind, only: re.Pattern[str] | None) -> list[tuple[Source, yamlnodes.Node]]:
         found = list[tuple[Source, yamlnodes.Node]]()
         for source in self.of(kind):
             try:
-                nodes, doubts = yamlnodes.documents(source.text)
+                nodes, doubts = yamlnodes.documents(source.text, only)
             except yamlnodes.Missing as missing:
                 self._doubt(source.path, [Doubt(0, str(missing))])
                 continue
@@ -302,6 +302,13 @@ class Facts:
             if key not in found or found[key].text != value:
                 found[key] = Value(value, Spot(f"proc/sys/{key.replace('.', '/')}", 0))
         return found
+
+
+_OBJECTS = re.compile(
+    r"""^["']?kind["']?:[ \t]*["']?(?:Pod|Deployment|StatefulSet|DaemonSet|ReplicaSet|Rollout|Ingress|List)\b""",
+    re.MULTILINE,
+)
+"""Objects of Kubernetes' that a rule is about."""
 
 
 # --- Helpers -----------------------------------------------------------------

@@ -6,10 +6,11 @@ is named.
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,17 +84,21 @@ _BY_NAME = tuple((kind, re.compile(rf"(?:.*/)?(?:{pattern})")) for kind, pattern
 _SNIFFED: tuple[tuple[Kind, str, str], ...] = (
     (Kind.SUPERVISOR, r".*\.(?:conf|ini)", r"^\[(?:program|supervisord|group):?[^\]\n]*\]"),
     (Kind.UWSGI, r".*\.ini|.*\.conf", r"^\[uwsgi\]"),
-    (Kind.FPM, r".*\.conf", r"^\s*(?:pm\.max_children|process_control_timeout)\s*="),
-    (Kind.NGINX, r".*(?:\.conf|\.vhost|/[^/.]+)", r"^\s*(?:server|upstream\s+\S+|http)\s*\{"),
+    (Kind.FPM, r".*\.conf", r"^[ \t]*(?:pm\.max_children|process_control_timeout)\s*="),
+    (Kind.NGINX, r".*(?:\.conf|\.vhost|/[^/.]+)", r"^[ \t]*(?:server|upstream\s+\S+|http)\s*\{"),
     (Kind.HAPROXY, r".*\.cfg", r"^(?:backend|frontend|listen)\s+\S+"),
-    (Kind.KUBERNETES, r".*\.ya?ml", r"^\s*apiVersion:"),
+    (Kind.KUBERNETES, r".*\.ya?ml", r"^[ \t]*apiVersion:"),
     (Kind.COMPOSE, r".*\.ya?ml", r"^services:\s*$"),
-    (Kind.PHP_INI, r".*\.ini", r"^\s*(?:max_execution_time|opcache\.\w+)\s*="),
+    (Kind.PHP_INI, r".*\.ini", r"^[ \t]*(?:max_execution_time|opcache\.\w+)\s*="),
     (Kind.SCRIPT, r".*/[^/.]+|[^/.]+", r"\A#!\s*/\S*(?:sh|env\s+(?:ba|da|z|k)?sh)\b"),
     (Kind.TEXT, r".*", r"mongodb(?:\+srv)?://|opcache_reset|opcache:reset"),
 )
-_CONFIRMED = {Kind.FPM: re.compile(r"^\[[^\]\n]+\]\s*(?:[;#].*)?$", re.MULTILINE)}
-"""Kinds whose name alone is not enough: Apache has a php-fpm.conf, too."""
+_CONFIRMED = {
+    Kind.FPM: re.compile(r"^\[[^\]\n]+\]\s*(?:[;#].*)?$", re.MULTILINE),
+    Kind.NGINX: re.compile(r"^[ \t]*[a-z_0-9]+\s[^\n<]*[;{]\s*(?:#.*)?$", re.MULTILINE),
+    Kind.UNIT: re.compile(r"^[ \t]*\[(?:Unit|Service|Timer|Socket|Install)\]", re.MULTILINE),
+}
+"""Kinds whose name alone is not enough: Apache has a php-fpm.conf and sites-available, avahi has services."""
 
 _BY_CONTENT = tuple((kind, re.compile(name), re.compile(text, re.MULTILINE)) for kind, name, text in _SNIFFED)
 
@@ -208,13 +213,18 @@ def _careful(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
-def gather(root: Path, *, host: bool) -> Facts:
-    """All files under the root that a rule may be about."""
+def gather(root: Path, *, host: bool, exclude: Sequence[str] = ()) -> Facts:
+    """All files under the root that a rule may be about, but those whose path matches a pattern of `exclude`."""
     tree = Tree(Path(os.path.realpath(root)))
     files, links, opened = dict[str, Source](), dict[str, str](), 0
     for path in tree.walk():
         kind = kind_by_name(path)
         if DISABLED.search(path) or not (kind or _TEXTUAL.fullmatch(path)):
+            continue
+        if any(
+            fnmatch.fnmatchcase(path, pattern.strip("/")) or path.startswith(f"{pattern.strip('/')}/")
+            for pattern in exclude
+        ):
             continue
         real = tree.real(path)
         if real is None:

@@ -36,7 +36,7 @@ def _at(spot: Spot, *, host: bool) -> str:
 
 def quoted(facts: Facts, spot: Spot) -> str:
     """The line at a place, fit for a terminal, without passwords."""
-    line = redacted(facts.line(spot).strip())
+    line = redacted(facts.line(spot).strip()[: QUOTE_MAX * 10])
     return printable(line if len(line) <= QUOTE_MAX else line[:QUOTE_MAX] + " ...")
 
 

@@ -9,7 +9,7 @@ from lastcall.tools.readers.text import Doubt, lines
 
 _FIELD = r"[0-9*/,\-?LW#A-Za-z~]+"
 _SCHEDULE = re.compile(rf"\s*(?P<when>@[a-z]+|(?:{_FIELD}\s+){{4}}{_FIELD})\s+(?P<rest>\S.*)$")
-_SETTING = re.compile(r"\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*?)\s*$")
+_SETTING = re.compile(r"\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=(?P<value>.*)$")
 _ANACRON = re.compile(r"\s*(?P<when>\d+|@[a-z]+)\s+(?P<delay>\d+)\s+(?P<name>\S+)\s+(?P<rest>\S.*)$")
 
 
@@ -44,7 +44,7 @@ def parse(text: str, *, system: bool) -> Crontab:
         if not bare or bare.startswith("#"):
             continue
         if setting := _SETTING.match(line):
-            environment[setting["name"]] = setting["value"].strip("\"'")
+            environment[setting["name"]] = setting["value"].strip().strip("\"'")
         elif scheduled := _SCHEDULE.match(line):
             entry = _entry(number, scheduled["when"], scheduled["rest"], system=system)
             if entry is None:
@@ -64,7 +64,7 @@ def parse_anacron(text: str) -> Crontab:
         if not bare or bare.startswith("#"):
             continue
         if setting := _SETTING.match(line):
-            environment[setting["name"]] = setting["value"].strip("\"'")
+            environment[setting["name"]] = setting["value"].strip().strip("\"'")
         elif entry := _ANACRON.match(line):
             when = entry["when"] if entry["when"].startswith("@") else f"every {entry['when']} days"
             entries.append(Entry(number, when, "root", entry["rest"].strip()))

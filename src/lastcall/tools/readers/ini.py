@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from lastcall.tools.readers.text import Doubt, lines
 
 _SECTION = re.compile(r"\s*\[(?P<name>[^\]]*)\]\s*(?:[;#].*)?$")
-_ENTRY = re.compile(r"\s*(?:export\s+)?(?P<key>[^\s=:;#\[][^=]*?)\s*=\s*(?P<value>.*?)\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +58,9 @@ def parse(text: str, *, comments: str = "#;", trailing: str = ";", folded: bool 
             last = entries[-1]
             value = f"{last.value}\n{_without_comment(bare, trailing)}".strip()
             entries[-1] = Entry(last.section, last.key, value, last.line)
-        elif entry := _ENTRY.match(line):
-            entries.append(Entry(section, entry["key"].strip(), _value(entry["value"], trailing), number))
+        elif (parts := bare.partition("="))[1] and parts[0] and bare[0] not in ":[":
+            key = parts[0].removeprefix("export ").strip()
+            entries.append(Entry(section, key, _value(parts[2].strip(), trailing), number))
         else:
             doubts.append(Doubt(number, "neither a section nor key = value"))
     return Ini(tuple(entries), tuple(sections), tuple(doubts))

@@ -19,7 +19,7 @@ Load = Callable[[str], Iterable[tuple[str, str]]]
 
 _TOKEN = re.compile(
     r"""(?P<comment>\#[^\n]*) | (?P<quoted>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*') | (?P<mark>[{};])
-      | (?P<word>(?:\$\{[^}\n]*\}|\\.|[^\s;{}"'\\])(?:\$\{[^}\n]*\}|\\.|[^\s;{}\\])*) | (?P<other>\S)""",
+      | (?P<word>(?:\$\{[^}\n]{0,200}\}|\\.|[^\s;{}"'\\])(?:\$\{[^}\n]{0,200}\}|\\.|[^\s;{}\\])*) | (?P<other>\S)""",
     re.VERBOSE | re.DOTALL,
 )
 

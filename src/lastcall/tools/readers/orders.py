@@ -109,8 +109,8 @@ def _kill(words: tuple[str, ...]) -> list[Order]:
         if word in ("-s", "--signal", "-n") and at + 1 < len(words):
             signal, at = signal_name(words[at + 1]), at + 2
             continue
-        if word == "-0" or word in ("-l", "-L"):
-            return []
+        if word in ("-0", "-l", "-L") or (word.startswith("-") and "$" in word):
+            return []  # a question; or a signal that only the caller knows
         if word.startswith("-") and not targets and len(word) > 1 and word != "--":
             signal = signal_name(word) or signal
         elif word != "--":
@@ -142,6 +142,8 @@ def _pkill(words: tuple[str, ...]) -> list[Order]:
             signal = signal_name(word.partition("=")[2])
         elif re.fullmatch(r"-(?:u|U|g|G|P|t|s|y|o)", word) and at + 1 < len(words):
             at += 1
+        elif word.startswith("-") and "$" in word:
+            return []
         elif word.startswith("-"):
             signal = signal_name(word) or signal if len(word) > 2 or word[1:].isdigit() else signal
         else:
@@ -171,6 +173,8 @@ def _killproc(words: tuple[str, ...]) -> list[Order]:
             if word in ("-d", "-t") and words[at + 1].isdigit():
                 wait = float(words[at + 1])
             at += 1
+        elif word.startswith("-") and "$" in word:
+            return []
         elif word.startswith("-"):
             signal = signal_name(word) or signal
         elif not target:

@@ -93,9 +93,12 @@ _NAMES: tuple[tuple[str, str], ...] = (
     (LASTCALL, r"lastcall"),
     (NODE, r"node(?:js)?|pm2(?:-runtime)?"),
 )
+_OTHERS = r"[-_.](?:prometheus[-_])?(?:exporter|agent|logs?\b|backup|cleaner|stats|status|ui|docs)"
+"""What follows in the names of programs that only look at a server."""
+
 _EXACT = tuple((server, re.compile(rf"(?:{pattern})(?:@\S*)?")) for server, pattern in _NAMES)
 _WITHIN = tuple(
-    (server, re.compile(rf"(?<![A-Za-z0-9])\[?(?:{pattern})(?![A-Za-z])".replace("php", r"p\]?hp")))
+    (server, re.compile(rf"(?<![A-Za-z0-9])\[?(?:{pattern})(?![A-Za-z])(?!{_OTHERS})".replace("php", r"p\]?hp")))
     for server, pattern in _NAMES
     if server != NODE
 )

@@ -19,15 +19,17 @@ _ASSIGNMENT = re.compile(r"(?:local\s+|export\s+|readonly\s+)?([A-Za-z_][A-Za-z0
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?::?-([^}]*))?\})")
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)([A-Za-z_][A-Za-z0-9_]*)\1")
 _KEYWORDS = frozenset({"if", "then", "else", "elif", "fi", "do", "done", "while", "until", "!", "time", "{", "}", "in"})
+_SUBSTITUTION = r"\$\((?>[^()]|\([^()]{0,300}\)){0,300}+\)"
 _TOKEN = re.compile(
-    r"""(?P<space>[ \t\r]+) | (?P<newline>\n) | (?P<comment>\#[^\n]*) | (?P<joined>\\\n)
+    rf"""(?P<space>[ \t\r]+) | (?P<newline>\n) | (?P<comment>\#[^\n]*) | (?P<joined>\\\n)
       | (?P<operator>;;&?|;&|&&|\|\||\|&?|;|&(?!>)|\(|\))
       | (?P<redirect>[0-9]*(?:<<<|<<-?|>>|>&|<&|&>>?|>\||>|<))
-      | (?P<piece>"(?:\\.|\$\((?:[^()]|\([^()]*\))*\)|`[^`]*`|[^"\\])*" | '[^']*' | \$\((?:[^()]|\([^()]*\))*\)
-          | `[^`]*` | \$\{[^}]*\} | \\. | [^\s;&|()<>"'`\\$]+ | \$)
+      | (?P<piece>"(?>\\.|{_SUBSTITUTION}|`[^`]{{0,300}}`|[^"\\])*+" | '[^']*' | {_SUBSTITUTION}
+          | `[^`]{{0,2000}}` | \${{[^}}]{{0,300}}}} | \\. | [^\s;&|()<>"'`\\$]+ | \$)
       | (?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
+"""Repetitions are possessive or bounded: a quote that never closes costs no more than one that does."""
 
 
 @dataclass(frozen=True, slots=True)

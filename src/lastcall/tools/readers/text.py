@@ -10,6 +10,9 @@ from dataclasses import dataclass
 SIZE_MAX = 1 << 20
 """Bytes of a file that is read. Configuration is smaller; what is larger is data."""
 
+LINE_MAX = 20_000
+"""Characters of a line: no configuration has such lines, minified programs do."""
+
 LINES_MAX = 50_000
 """Lines of a file that is read: a bound on the work, far above any configuration."""
 
@@ -36,6 +39,15 @@ class NotText(Exception):
 
 def decode(data: bytes) -> tuple[str, str]:
     """The text, and "" or what is doubtful about it. Raises NotText."""
+    text, doubt = _decoded(data)
+    if text.count("\n") > LINES_MAX:
+        raise NotText(f"it has more than {LINES_MAX} lines")
+    if len(text) > LINE_MAX and max(map(len, text.split("\n"))) > LINE_MAX:
+        raise NotText(f"it has a line of more than {LINE_MAX} characters")
+    return text, doubt
+
+
+def _decoded(data: bytes) -> tuple[str, str]:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="replace"), "it is UTF-16; programs that expect UTF-8 do not read it"
     if b"\0" in data:
@@ -45,8 +57,6 @@ def decode(data: bytes) -> tuple[str, str]:
         text = text or data.decode()
     except UnicodeDecodeError:
         return data.decode("latin-1"), "it is not UTF-8; read as Latin-1"
-    if text.count("\n") > LINES_MAX:
-        raise NotText(f"it has more than {LINES_MAX} lines")
     return text.encode(errors="replace").decode(), ""
 
 

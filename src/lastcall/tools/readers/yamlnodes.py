@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -65,14 +66,19 @@ class _TooMuch(Exception):
     pass
 
 
-def documents(text: str) -> tuple[tuple[Node, ...], tuple[Doubt, ...]]:
-    """All documents of a file; one that is no YAML (a template, most often) is a doubt. Raises Missing."""
+def documents(text: str, only: re.Pattern[str] | None = None) -> tuple[tuple[Node, ...], tuple[Doubt, ...]]:
+    """All documents of a file; one that is no YAML (a template, most often) is a doubt. Raises Missing.
+
+    With `only`, documents in which nothing matches are passed over: others' custom resources are long.
+    """
     try:
         import yaml  # noqa: PLC0415 - an extra
     except ImportError:
         raise Missing(INSTALL) from None
     found, doubts = list[Node](), list[Doubt]()
     for begun, part in _parts(text):
+        if only is not None and only.search(part) is None:
+            continue
         try:
             node = yaml.compose(part, Loader=yaml.SafeLoader)
             if node is not None:

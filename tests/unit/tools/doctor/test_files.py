@@ -39,10 +39,10 @@ def rules(root: Path) -> set[str]:
     [
         ("etc/crontab", Kind.CRON_SYSTEM), ("etc/cron.d/php", Kind.CRON_SYSTEM), ("etc/cron.d/php.off2", Kind.CRON_ANY),
         ("var/spool/cron/crontabs/root", Kind.CRON_USER), ("etc/cron.daily/x", Kind.CRON_SCRIPT),
-        ("deploy/shop.service", Kind.UNIT), ("etc/systemd/system/x.service.d/y.conf", Kind.UNIT),
+        ("etc/logrotate.conf", Kind.LOGROTATE), ("etc/anacrontab", Kind.ANACRON),
         ("etc/init.d/nginx", Kind.INIT), ("ansible/files/logrotate.d/x", Kind.LOGROTATE),
         ("docker/Dockerfile.prod", Kind.DOCKERFILE), ("docker-compose.prod.yml", Kind.COMPOSE),
-        ("etc/sysctl.d/99-x.conf", Kind.SYSCTL), ("etc/nginx/nginx.conf", Kind.NGINX),
+        ("etc/sysctl.d/99-x.conf", Kind.SYSCTL), ("etc/needrestart/conf.d/x.conf", Kind.NEEDRESTART),
         ("bin/deploy.sh", Kind.SCRIPT), ("README.md", None), ("shop/app.py", None), ("etc/hosts", None),
     ],
 )  # fmt: skip
@@ -54,11 +54,15 @@ def test_a_file_is_known_by_its_place(path: str, kind: Kind | None) -> None:
 @pytest.mark.parametrize(
     ("path", "content", "kind"),
     [
-        ("a/web.conf", "upstream app {\n}\n", Kind.NGINX), ("a/fpm.conf", "[www]\npm = static\n", Kind.FPM),
+        ("deploy/shop.service", "[Service]\n", Kind.UNIT), ("x.service.d/y.conf", "[Service]\nUser=x\n", Kind.UNIT),
+        ("etc/nginx/nginx.conf", "events {\n}\n", Kind.NGINX), ("a/web.conf", "upstream app {\n}\n", Kind.NGINX),
+        ("a/fpm.conf", "[www]\npm = static\n", Kind.FPM),
         ("a/php-fpm.conf", "<Proxy x>\n</Proxy>\n", None), ("a/shop.conf", "[program:web]\ncommand=x\n", Kind.SUPERVISOR),
         ("a/app.ini", "[uwsgi]\nmaster=1\n", Kind.UWSGI), ("a/x.yaml", "---\napiVersion: v1\n", Kind.KUBERNETES),
         ("bin/run", "#!/usr/bin/env bash\n", Kind.SCRIPT), ("bin/run", "#!/usr/bin/python3\n", None),
         ("a/settings.py", "U = 'mongodb://x'\n", Kind.TEXT), ("a/x.yaml", "a: 1\n", None),
+        ("etc/apache2/sites-available/x", "<VirtualHost *:80>\n  ServerName x\n</VirtualHost>\n", None),
+        ("etc/avahi/services/x.service", "<service-group>\n</service-group>\n", None),
     ],
 )  # fmt: skip
 def test_a_file_is_known_by_what_it_says(path: str, content: str, kind: Kind | None) -> None:
@@ -129,6 +133,13 @@ def test_what_we_may_not_read_is_named(folder: Path) -> None:
         "etc/cron.d/secret": "cannot be read: Permission denied",
         "etc/monit.d": "cannot be listed: Permission denied",
     }
+
+
+def test_what_is_excluded_is_not_looked_at(folder: Path) -> None:
+    """A folder, or a pattern."""
+    write(folder, {"tests/x/deploy.sh": mines.script("pkill -9 gunicorn"), "a/b.sh": mines.script("pkill -9 nginx")})
+    assert set(gather(folder, host=False, exclude=["tests/", "*/b.sh"]).files) == set()
+    assert set(gather(folder, host=False, exclude=["x", "test"]).files) == {"a/b.sh", "tests/x/deploy.sh"}
 
 
 def test_large_folders_have_a_bound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

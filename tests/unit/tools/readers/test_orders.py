@@ -83,7 +83,9 @@ def test_what_a_command_orders(command: str, expected: str) -> None:
     [
         "kill -0 $PID", "kill -l", "# kill -9 1", "echo 'kill -9 1'", "start-stop-daemon --start --exec /x",
         "start-stop-daemon --stop --retry=0/30/TERM/5 --exec /x", "systemctl daemon-reload", "pgrep -f nginx",
-        "nginx -t", "cat <<EOF\nkill -9 1\nEOF", "docker ps", "grep kill /x", "trap 'kill 1' EXIT",
+        "nginx -t", "cat <<EOF\nkill -9 1\nEOF", "docker ps", "grep kill /x",
+        "kill -$1 $(cat /run/unicorn.pid)", "kill -s $SIG 1", "pkill -$SIG nginx", "killproc -p /x nginx -$1",
+        "trap 'kill 1' EXIT",
     ],
 )  # fmt: skip
 def test_what_is_no_order(command: str) -> None:
@@ -149,6 +151,9 @@ def test_names_within_names() -> None:
     assert servers.mentioned("grep [p]hp-fpm") == "php-fpm"
     assert servers.mentioned("php7.4-fpm") == "php-fpm"
     assert servers.mentioned("nginxfoo") == ""
+    assert servers.mentioned("nginx-exporter") == ""
+    assert servers.mentioned("php-fpm_exporter.pid") == ""
+    assert servers.mentioned("gunicorn-shop") == "gunicorn"
     assert servers.mentioned("mongod") == ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -84,11 +85,20 @@ def test_no_bytes_are_a_crash(data: bytes) -> None:
     found.encode()
 
 
+HOSTILE = (
+    "[", "{ ", "a { ", "- ", "$(", "(", "case $1 in a) ", "f() { ", "sh -c '", "`", '"$(a)', "'", '"', "\\", "\n", " ", "a ",
+    "a=", ";", "://a:", "<<", "<<A ", "${", "&&", "[a]", "x:\n ", "* ", '"`', "a \\\n", "| ", "*/", "1 ",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("reader", READERS)
-def test_what_is_nested_a_hundred_thousand_deep_is_no_crash(reader: str) -> None:
-    """Nesting is bounded: a doubt, not the end of the stack."""
-    for mark in ("[", "{ ", "a { ", "- ", "$(", "(", "case $1 in a) ", "f() { ", "sh -c '", "`"):
-        READERS[reader](mark * 5_000)
+def test_hostile_texts_are_no_crash_and_take_no_time(reader: str) -> None:
+    """Deep nesting, quotes that never close, blanks: time grows with the text, not with its square."""
+    for mark in HOSTILE:
+        begun = time.process_time()
+        READERS[reader](mark * (8_000 // len(mark)))
+        READERS[reader](f"a{mark * (2_000 // len(mark))}b\n" * 3)
+        assert time.process_time() - begun < 5, mark
 
 
 # --- Texts and values --------------------------------------------------------

@@ -458,7 +458,8 @@ RULES = (
     Rule(
         "LC109", _E, "A script stops a server with a signal that cuts",
         "As LC101, whenever the script runs: a deploy, most often.",
-        _UNKNOWN + " The script asks (`kill -0`) or only prints.",
+        _UNKNOWN + " The script asks (`kill -0`) or only prints. It installs packages: then it sets up a machine that "
+        "serves nobody.",
         "The script, under load; 104 and 502 in the web server's log.",
         "Reload; or send the signal that finishes what has begun.",
         _SIGNALS, script_cuts,

@@ -80,25 +80,33 @@ def gunicorn_together(facts: Facts) -> Iterator[Verdict]:
             )
 
 
+_VASSALS = ("vassals/", "apps-enabled/", "apps-available/", "usr/share/")
+"""Folders of files that an emperor starts and stops, or that others include."""
+
+
 def uwsgi_term(facts: Facts) -> Iterator[Verdict]:
+    emperor = any(run.server == servers.UWSGI and option(run, "--emperor") is not None for run in runs(facts))
     for it in instances(facts, servers.UWSGI):
-        if (
-            it.get("die-on-term") is not None
-            or it.get("die_on_term") is not None
-            or it.get("hook-master-start") is not None
-        ):
+        if any(it.get(name) is not None for name in ("die-on-term", "hook-master-start")):
             continue
         if it.run is not None and it.run.stop[0] != "TERM":
             continue
-        if it.source is not None and it.get("master") is None and it.run is None:
-            continue  # an emperor's vassal, or a part of another file
-        head = it.source and next(
-            (n for n, line in enumerate(it.source.text.split("\n"), 1) if line.strip() == "[uwsgi]"), 0
-        )
-        made = edits.added(facts, Spot(it.source.path, head), "die-on-term = true") if it.source and head else ()
+        master = it.get("master")
+        if it.run is None and (emperor or master is None or not text.yes(master.text)):
+            continue
+        if it.run is None and any(part in it.spot.file for part in _VASSALS):
+            continue
+        head = _section(it)
         spot = Spot(it.source.path, head) if it.source and head else it.spot
+        made = edits.added(facts, spot, "die-on-term = true") if head else ()
         by = f"{it.run.by.value} stops it with SIGTERM" if it.run else "SIGTERM is what stops a service"
         yield Finding(spot, f"{by}, which uWSGI takes for: reload at once", made)
+
+
+def _section(it: Instance) -> int:
+    """The line of [uwsgi] in its file; 0 where there is none."""
+    lines = it.source.text.split("\n") if it.source else []
+    return next((number for number, line in enumerate(lines, 1) if line.strip() == "[uwsgi]"), 0)
 
 
 def uwsgi_mercy(facts: Facts) -> Iterator[Verdict]:
