@@ -124,6 +124,15 @@ PHP_CASES = (
         ({FPM: FPM_OK, POOL: "[www]\nphp_admin_value[max_execution_time] = 30\nrequest_terminate_timeout = 0\n"},),
     ),
     Case(
+        "LC002",
+        {FPM: FPM_OK.replace("30s", "20"), "etc/php/8.2/fpm/php.ini": "[PHP]\nmax_execution_time = 60\n"},
+        (FPM, 3),
+        (
+            {FPM: FPM_OK, "etc/php/8.2/fpm/php.ini": "[PHP]\nmax_execution_time = 30\n"},
+            {FPM: FPM_OK, "etc/php/8.2/cli/php.ini": "[PHP]\nmax_execution_time = 300\n"},
+        ),
+    ),
+    Case(
         "LC003",
         {FPM: "[global]\nemergency_restart_threshold = 10\nemergency_restart_interval = 1m\n"},
         (FPM, 2),

@@ -66,6 +66,10 @@ class Kind(Enum):
     TEXT = "text"
 
 
+TEMPLATE = re.compile(r"\.(?:j2|jinja2?|erb|tmpl|tpl|template|in)$")
+"""How the names of files end from which others are made (Ansible, Puppet, Go, autoconf)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A file that was read."""
@@ -75,6 +79,8 @@ class Source:
     text: str
     plain: bool = True
     """Its bytes are this text in UTF-8: only then can a patch be made for it."""
+    written: str = ""
+    """What stands in the file, where that is not the text: a template's holes are variables in the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,7 @@ class Facts:
         source = self.files.get(spot.file)
         if source is None or not spot.line:
             return ""
-        found = source.text.split("\n")
+        found = (source.written or source.text).split("\n")
         return found[spot.line - 1].removesuffix("\r") if spot.line <= len(found) else ""
 
     def included(self, pattern: str, by: str) -> list[tuple[str, str]]:
@@ -166,7 +172,7 @@ class Facts:
         own, drops = dict[str, str](), dict[str, list[str]]()
         masked = {path.rpartition("/")[2] for path, real in self.links.items() if real == "dev/null"}
         for source in sorted(self.of(Kind.UNIT), key=lambda s: _unit_rank(s.path), reverse=True):
-            folder, _, name = source.path.rpartition("/")
+            folder, _, name = TEMPLATE.sub("", source.path).rpartition("/")
             if folder.endswith(".d"):
                 drops.setdefault(folder.rpartition("/")[2].removesuffix(".d"), []).append(source.path)
             elif ".wants" not in folder and ".requires" not in folder:

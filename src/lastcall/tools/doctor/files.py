@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lastcall.tools.doctor.facts import Facts, Kind, Source, Trouble
+from lastcall.tools.doctor.facts import TEMPLATE, Facts, Kind, Source, Trouble
 from lastcall.tools.readers.text import SIZE_MAX, NotText, decode
 
 ENTRIES_MAX = 200_000
@@ -111,13 +111,15 @@ _TEXTUAL = re.compile(
 
 def kind_by_name(path: str) -> Kind | None:
     """What a file is by where it is and what it is called."""
-    return next((kind for kind, pattern in _BY_NAME if pattern.fullmatch(path)), None)
+    bare = TEMPLATE.sub("", path)
+    return next((kind for kind, pattern in _BY_NAME if pattern.fullmatch(bare)), None)
 
 
 def kind_by_content(path: str, text: str) -> Kind | None:
     """What a file is by what it says."""
+    bare = TEMPLATE.sub("", path)
     for kind, name, content in _BY_CONTENT:
-        if name.fullmatch(path) and content.search(text):
+        if name.fullmatch(bare) and content.search(text):
             return kind
     return None
 
@@ -268,7 +270,22 @@ def _source(tree: Tree, path: str, real: str, kind: Kind | None) -> Source | Non
         return None
     if doubt:
         tree.troubles.append(Trouble(path, doubt))
+    if TEMPLATE.search(path):
+        if branch := _BRANCH.search(text):
+            line = text.count("\n", 0, branch.start()) + 1
+            tree.troubles.append(Trouble(path, "a template with conditions: not judged", line))
+            return None
+        return Source(real, kind, _HOLE.sub(_variable, text), plain=False, written=text)
     return Source(real, kind, text, plain=not doubt)
+
+
+_BRANCH = re.compile(r"\{%|<%[^=]|\{\{-?\s*(?:if|else|end|range|with|include|template|define)\b")
+_HOLE = re.compile(r"\{\{[^{}\n]{0,200}\}\}|<%=[^%\n]{0,200}%>|@[A-Z][A-Z_]+@")
+
+
+def _variable(hole: re.Match[str]) -> str:
+    """What a template fills in, as a variable that nobody has set: every reader takes that for a word."""
+    return "${" + (re.sub(r"\W+", "_", hole[0]).strip("_") or "x") + "}"
 
 
 def _kernel() -> dict[str, str]:

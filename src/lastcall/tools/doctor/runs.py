@@ -489,7 +489,7 @@ def longest(facts: Facts, run: Run) -> Span | None:
     """How long a request of this server may run, by its own settings; None where nothing says so."""
     if run.server == servers.PHP_FPM:
         conf = fpm_of(facts, run)
-        return request_limit(conf) if conf else None
+        return request_limit(facts, conf) if conf else None
     names = {
         servers.GUNICORN: ("timeout", 30.0),
         servers.UWSGI: ("harakiri", None),
@@ -503,13 +503,22 @@ def longest(facts: Facts, run: Run) -> Span | None:
     return found if found is not None and found.seconds else None
 
 
-def request_limit(conf: fpmconf.FpmConf) -> Span | None:
-    """The longest that a request of php-fpm's may run: request_terminate_timeout, else max_execution_time of a pool."""
+def request_limit(facts: Facts, conf: fpmconf.FpmConf) -> Span | None:
+    """The longest that a request of php-fpm's may run: request_terminate_timeout, else max_execution_time.
+
+    That counts CPU time on Linux, so that a request may well run for longer, but not be meant to be done sooner.
+    """
     for name in ("request_terminate_timeout", "php_admin_value[max_execution_time]", "php_value[max_execution_time]"):
         found = [pool.values[name] for pool in conf.pools if name in pool.values]
         spans = [span for value in found if (span := _span(value, name, None)) is not None and span.seconds]
         if spans:
             return max(spans, key=lambda span: span.seconds)
+    folder = conf.file.rpartition("/")[0]
+    for source, read in facts.php_inis:
+        entry = read.get("PHP", "max_execution_time") or read.get("", "max_execution_time")
+        if entry is not None and source.path.startswith(f"{folder}/"):
+            span = _span(Value(entry.value, Spot(source.path, entry.line)), "max_execution_time", None)
+            return span if span is not None and span.seconds else None
     return None
 
 

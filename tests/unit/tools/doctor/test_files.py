@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from lastcall.tools.doctor.files import Tree, classified, gather
 from lastcall.tools.doctor.judge import judge
 from lastcall.tools.doctor.patch import patch
 from lastcall.tools.doctor.report import as_json, sarif, text
+from lastcall.tools.readers.text import Spot
 from support import mines
 
 NOBODY = 65534
@@ -135,6 +137,27 @@ def test_what_we_may_not_read_is_named(folder: Path) -> None:
     }
 
 
+def test_templates_with_holes_are_judged_and_those_with_conditions_are_named(folder: Path) -> None:
+    """What stands in the template is told; what somebody fills in is unclear; a patch is made for neither."""
+    write(folder, {
+        "templates/shop.service.j2": mines.unit(mines.GUNICORN, "KillSignal=SIGQUIT", "TimeoutStopSec={{ stop }}"),
+        "templates/shop.conf.j2": "server {\n  fastcgi_pass {{ socket }};\n  fastcgi_keep_conn on;\n}\n",
+        "templates/old.service.j2": "[Service]\n{% if x %}\nKillSignal=SIGQUIT\n{% endif %}\nExecStart=gunicorn a:b\n",
+    })  # fmt: skip
+    facts = gather(folder, host=False)
+    judgement = judge(facts, ignore=("LC203", "LC208"))
+    assert [(t.rule.id, t.finding.spot.file, t.finding.spot.line) for t in judgement.told] == [
+        ("LC202", "templates/shop.service.j2", 6),
+        ("LC502", "templates/shop.conf.j2", 3),
+    ]
+    assert [(trouble.path, trouble.line) for trouble in judgement.unclear] == [
+        ("templates/old.service.j2", 2),
+        ("templates/shop.service.j2", 7),
+    ]
+    assert facts.line(Spot("templates/shop.conf.j2", 2)) == "  fastcgi_pass {{ socket }};"
+    assert patch(facts, judgement.told)[0] == ""
+
+
 def test_what_is_excluded_is_not_looked_at(folder: Path) -> None:
     """A folder, or a pattern."""
     write(folder, {"tests/x/deploy.sh": mines.script("pkill -9 gunicorn"), "a/b.sh": mines.script("pkill -9 nginx")})
@@ -223,6 +246,17 @@ def test_no_files_are_a_crash(found: mines.Files) -> None:
         source = facts.files.get(one.finding.spot.file)
         assert source is not None
         assert 0 <= one.finding.spot.line <= source.text.count("\n") + 1
+
+
+@pytest.mark.parametrize(
+    "mark", ["\n", " ", "a", "[", "[a", "server ", "upstream a", "a {", "#!", "a;", "\t\n", "x=\n"]
+)
+def test_a_file_is_known_in_no_time(mark: str) -> None:
+    """Whatever it is full of."""
+    begun = time.process_time()
+    for path in ("a/b.conf", "a/b.ini", "a/b.yaml", "a/b.cfg", "a/b", "a/php-fpm.conf", "a/x.service"):
+        classified(path, mark * (100_000 // len(mark)))
+    assert time.process_time() - begun < 5
 
 
 @settings(max_examples=100, deadline=None)

@@ -203,7 +203,7 @@ def stop_hurry(facts: Facts) -> Iterator[Verdict]:
         signals, waits = item.order.signals, item.order.waits
         if not waits or effect(item.server, signals[0]) is not Effect.DRAIN:
             continue
-        limits = [request_limit(conf) for conf in facts.fpms] if item.server == servers.PHP_FPM else []
+        limits = [request_limit(facts, conf) for conf in facts.fpms] if item.server == servers.PHP_FPM else []
         need = max((limit.seconds for limit in limits if limit and limit.seconds != FOREVER), default=SHORT)
         if waits[0] < need and (len(signals) == 1 or effect(item.server, signals[1]) is Effect.CUT):
             line, wanted = facts.line(item.spot), max(60, int(need) + 5)

@@ -211,7 +211,7 @@ def _near(above: tuple[Directive, ...], name: str) -> Directive | None:
 
 
 def gives_up(facts: Facts) -> Iterator[Verdict]:
-    limits = [(conf, request_limit(conf)) for conf in facts.fpms]
+    limits = [(conf, request_limit(facts, conf)) for conf in facts.fpms]
     for directive, above in _directives(facts, "fastcgi_pass"):
         for conf, limit in limits:
             listens = [pool.values["listen"].text for pool in conf.pools if "listen" in pool.values]

@@ -26,7 +26,7 @@ def no_grace(facts: Facts) -> Iterator[Verdict]:
     for conf in _whole(facts):
         value = conf.globals.values.get(PCT)
         spot = value.spot if value else Spot(conf.globals.spot.file, conf.globals.spot.line or 1)
-        limit = request_limit(conf)
+        limit = request_limit(facts, conf)
         wanted = f"{max(USUAL, int(limit.seconds) + 5) if limit and limit.seconds != FOREVER else USUAL}s"
         if value is None:
             made = edits.ini_set(facts, spot.file, conf.globals.spot.line, PCT, wanted)
@@ -40,7 +40,7 @@ def no_grace(facts: Facts) -> Iterator[Verdict]:
 
 def short_grace(facts: Facts) -> Iterator[Verdict]:
     for conf in _whole(facts):
-        value, limit = conf.globals.values.get(PCT), request_limit(conf)
+        value, limit = conf.globals.values.get(PCT), request_limit(facts, conf)
         grace = seconds(value.text) if value else None
         if value is None or not grace or limit is None or limit.spot is None or grace >= limit.seconds:
             continue
@@ -121,9 +121,9 @@ RULES = (
         "LC002", Severity.WARNING, "php-fpm's grace is shorter than a request may take",
         "A stop or a reload cuts the requests that are still running when process_control_timeout is over. The "
         "pools let them run for longer than that.",
-        "Neither request_terminate_timeout nor a pool's max_execution_time is set: then nobody has said how long "
-        "a request may run. max_execution_time counts CPU time on Linux; where both are set, "
-        "request_terminate_timeout is meant.",
+        "Neither request_terminate_timeout nor max_execution_time (of a pool, or of the php.ini beside it) is "
+        "set: then nobody has said how long a request may run. max_execution_time counts CPU time on Linux; where "
+        "both are set, request_terminate_timeout is meant.",
         "A request that takes as long as the pools allow, and a reload meanwhile: 502 in the web server's log.",
         "Raise process_control_timeout above request_terminate_timeout, or lower that.",
         "www.php.net/install.fpm.configuration; measured: 1 s of grace and requests of 1.5 s lose as many as none",
