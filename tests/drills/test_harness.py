@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from lastcall.tools.drill.outcomes import Outcome, Seen
 from support import fcgi
 from support.drill.engine import Client, Plan
 from support.drill.fronts import Front
 from support.drill.judge import Ledgers, Mark, Row, Verdict, bound, by_front, cells, gap, percentile, sentence, table
 from support.drill.load import Load
-from support.drill.outcomes import Outcome, Seen
 from support.drill.wire import Answer, FastCgiAnswer, HttpAnswer
 from support.processes import free_port
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from drills.conftest import Judged, Rehearsal, Stages
+from lastcall.tools.drill.outcomes import UNSENT
 from support.drill import operators
 from support.drill.fronts import ALL, DIRECT, NGINX, Addresses, Front
-from support.drill.outcomes import UNSENT
 from support.drill.stage import Stage, rehearse
 from support.gift import Platforms
 from support.lastcall import Servers

@@ -23,7 +23,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from support.drill.outcomes import Outcome, Seen
+from lastcall.tools.drill.outcomes import Outcome, Seen
 from support.drill.wire import Answer, FastCgiAnswer, HttpAnswer, fastcgi_request, http_request
 
 RETRY: Final = 0.002

@@ -15,7 +15,7 @@ import msgspec
 from examples.gift import load as gift
 from examples.gift.reconcile import Findings, reconcile
 
-from support.drill.outcomes import Outcome, Seen
+from lastcall.tools.drill.outcomes import Outcome, Seen
 
 AFTER_S: Final = 0.5
 """Seconds after an operation that still count as near it."""

@@ -13,8 +13,8 @@ from typing import Final, Self
 
 import msgspec
 
+from lastcall.tools.drill.outcomes import Outcome, Seen
 from support.drill.engine import Plan
-from support.drill.outcomes import Outcome, Seen
 from support.processes import ROOT, WITHIN_S, Process
 
 FLOWS_S: Final = 60.0

@@ -1,4 +1,4 @@
-"""What can become of one request, as its client saw it."""
+"""What can become of one request: as its client saw it, and as the ledgers have it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,29 @@ UNSENT: Final = frozenset({Outcome.REFUSED, Outcome.CONNECT_TIMED_OUT})
 """No connection came about, and so the request was never sent: the client knows that nothing was done."""
 
 
+class Amiss(enum.StrEnum):
+    """What the two ledgers say of a request, where they and its client do not agree. The first is agreement."""
+
+    NOTHING = ""
+    HALF_DONE = "half done"
+    """The first action was done, the second was not."""
+    UNASKED = "second action only"
+    """The second action was done, the first was not."""
+    TWICE = "done twice"
+    UNTOLD = "done, not told"
+    """Both actions were done, and the client saw an error."""
+    NEVER_BEGUN = "never begun"
+    """Neither was done, and the client saw an error: the kind that may be asked again."""
+    TOLD_NOT_DONE = "told 200, not done"
+    """The client was told yes, and it is not so."""
+
+
+HARM: Final = (Amiss.HALF_DONE, Amiss.UNASKED, Amiss.TWICE, Amiss.TOLD_NOT_DONE)
+"""The books are wrong. A client that was not told has seen an error, and that is counted as one."""
+
+
 class Seen(msgspec.Struct, frozen=True, array_like=True):
-    """What one client saw of one request. Times are of the monotonic clock, which all processes share."""
+    """What a client saw of one request. Times are of the monotonic clock, which all processes share."""
 
     id: str
     front: str
@@ -36,12 +57,15 @@ class Seen(msgspec.Struct, frozen=True, array_like=True):
     status: int
     """Of an answer; 0 without one."""
     began: float
+    """When it was to be sent: with a fixed rate of arrivals that may be before it was."""
     took: float
     kept: bool
     """The connection had carried a request before."""
     closing: bool = False
     """The answer came, and said that the connection would end, which the client had not asked for."""
     detail: str = ""
+    step: str = ""
+    """The step at which the operator struck, of a request that was held there."""
 
     @property
     def ended(self) -> float:
@@ -50,7 +74,7 @@ class Seen(msgspec.Struct, frozen=True, array_like=True):
     @property
     def yes(self) -> bool:
         """Answered as it should be."""
-        return self.outcome is Outcome.ANSWERED and self.status == 200
+        return self.outcome is Outcome.ANSWERED and 200 <= self.status < 300
 
     @property
     def what(self) -> str:
