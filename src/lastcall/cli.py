@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "scale": ("lastcall.tools.control", "Add workers, or take some away."),
     "cuts": ("lastcall.tools.cuts", "List the requests that were cut before their answer."),
     "doctor": ("lastcall.tools.doctor.command", "Find what will cut requests one day, on this host or in a folder."),
+    "drill": ("lastcall.tools.drill.command", "Restart a server under load, and say what was lost."),
 }
 """Each command, the module whose attribute of the same name it is, and its line in `--help`."""
 

@@ -16,10 +16,10 @@ from examples.gift.load import PATH
 from drills.conftest import Judged, Rehearsal, Stages
 from lastcall.core import cuts
 from lastcall.runtime import cutlist
+from lastcall.tools.drill.load import Load
 from support import http
 from support.drill.fronts import DIRECT
 from support.drill.judge import Verdict
-from support.drill.load import Load
 from support.drill.stage import FRAIL, Stage, rehearse
 from support.lastcall import PROGRAM, Server
 from support.memory import limited

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from drills.conftest import Judged, Rehearsal, Stages
+from lastcall.tools.drill.engine import Client
+from lastcall.tools.drill.judge import percentile
 from support import fcgi, http
 from support.drill import operators
-from support.drill.engine import Client
 from support.drill.fronts import DIRECT
-from support.drill.judge import percentile
 from support.drill.stage import Stage, rehearse
 from support.processes import connect, eventually, sockets
 

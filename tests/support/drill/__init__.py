@@ -1,8 +1,7 @@
 """Drills: a service under load, an operator who repeats one operation, and a judgement of what the clients saw.
 
-* `engine` sends the load and `load` is its handle; it is a process of its own, so that nobody's GIL bends its clock
-* `wire` is how a request is asked and answered over HTTP and FastCGI; what can become of one is the product's `outcomes`
-* `judge` says what was lost, how long nobody was served, and how sure one may be
+* the load, the outcomes and the numbers are those of `lastcall drill` (`lastcall.tools.drill`): ours are no others
+* `judge` says what was lost at each front, how long nobody was served, and how sure one may be
 * `fronts`, `stage`, `operators` put a real service on a stage: nginx before it, ledgers behind it, an operator beside it
 * `apps` is what is served where it is not the gift app
 * `without` starts lastcall with one of its mechanisms switched off, to show that a drill notices

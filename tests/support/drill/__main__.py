@@ -13,8 +13,9 @@ from typing import Final
 
 import msgspec
 
+from lastcall.tools.drill.judge import sentence
 from support.drill import REQUESTS, RESTARTS, TABLE
-from support.drill.judge import Row, by_front, sentence, table
+from support.drill.judge import Row, by_front, table
 from support.processes import ROOT
 
 WHOLE: Final = "all together"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.drill.engine import Client
+from lastcall.tools.drill.engine import Client
 from support.nginx import Nginx
 from support.processes import lines
 

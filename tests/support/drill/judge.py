@@ -5,9 +5,8 @@ Knows what was seen and when the operator did what; knows no process and no sock
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,28 +14,11 @@ import msgspec
 from examples.gift import load as gift
 from examples.gift.reconcile import Findings, reconcile
 
+from lastcall.tools.drill.judge import Mark, bound, gap, percentile
 from lastcall.tools.drill.outcomes import Outcome, Seen
 
-AFTER_S: Final = 0.5
-"""Seconds after an operation that still count as near it."""
 HALF_DONE: Final = ("half_done", "unsent", "sent_twice", "told_but_missing", "done_not_told")
 """What a ledger may find that is worse than an error: something was done that somebody does not know of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """One operation: ordered then, over then, on the monotonic clock."""
-
-    began: float
-    ended: float
-
-    @property
-    def took(self) -> float:
-        return self.ended - self.began
-
-    def near(self, when: float) -> bool:
-        """During it or within half a second after."""
-        return self.began <= when <= self.ended + AFTER_S
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -74,13 +56,6 @@ class Row(msgspec.Struct, frozen=True):
     def bound(self) -> float:
         """The share of requests that may still be lost, at a confidence of 95 %: the rule of three."""
         return bound(self.lost, self.requests)
-
-
-def bound(lost: int, requests: int) -> float:
-    """The share that may be lost, at a confidence of 95 %, when so many were: three for none, else Poisson's."""
-    if not requests:
-        return 1.0
-    return min(1.0, (3.0 if lost == 0 else lost + 1.645 * lost**0.5 + 1.92) / requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,18 +150,6 @@ def front_of(order: str) -> str:
     return order.partition("/")[0]
 
 
-def gap(seen: Iterable[Seen]) -> float:
-    """The longest time without a success, in seconds, from the first success to the last."""
-    ends = sorted(one.ended for one in seen if one.yes)
-    return max((later - earlier for earlier, later in itertools.pairwise(ends)), default=0.0)
-
-
-def percentile(seen: Sequence[Seen], share: float) -> float:
-    """The latency, in seconds, that this share of the requests stayed within; 0 of none."""
-    took = sorted(one.took for one in seen)
-    return took[min(len(took) - 1, int(len(took) * share))] if took else 0.0
-
-
 # --- For people ------------------------------------------------------------------------------
 
 TITLES: Final = (
@@ -231,8 +194,3 @@ def by_front(rows: Sequence[Row]) -> str:
         )
         lines.append((front, *map(str, sums), f"{bound(lost, requests):.3%}"))
     return markdown(lines)
-
-
-def sentence(lost: int, requests: int) -> str:
-    """`0 of 5334 lost: below 0.056 % at 95 %`."""
-    return f"{lost} of {requests} lost: below {bound(lost, requests) * 100:.2g} % at 95 %"

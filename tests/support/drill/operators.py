@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
-from support.drill.load import Load
+from lastcall.tools.drill.load import Load
 from support.lastcall import READY, Server
 from support.processes import eventually
 

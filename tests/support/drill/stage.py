@@ -13,10 +13,11 @@ from examples.gift.load import PATH
 from examples.gift.orders import open_orders
 from examples.gift.reconcile import ledger
 
-from support.drill.engine import Plan
+from lastcall.tools.drill.engine import Plan, Request
+from lastcall.tools.drill.judge import Mark
+from lastcall.tools.drill.load import Load
 from support.drill.fronts import ALL, Addresses, Front, Ways
-from support.drill.judge import Ledgers, Mark, Verdict
-from support.drill.load import Load
+from support.drill.judge import Ledgers, Verdict
 from support.drill.operators import Operation
 from support.gift import EXAMPLES, Platforms
 from support.lastcall import Servers
@@ -26,6 +27,10 @@ from support.processes import ROOT, free_port
 LIGHT: Final = "support.drill.apps:app"
 GIFT: Final = "gift.app:app"
 FRAIL: Final = "support.drill.frail:app"
+ORDER: Final = Request(
+    "POST", PATH, {"Content-Type": "application/json"}, '{"order": "{id}", "present": "rose", "user": "user-{client}"}'
+)
+"""One order of the gift app."""
 
 
 class Stage:
@@ -87,7 +92,8 @@ class Stage:
         """A load of so many clients for each front, on its way. `requests`: how many each of them asks."""
         chosen = None if fronts is None else {str(front) for front in fronts}
         clients = [client for client in self.ways.clients(each) if chosen is None or client.front in chosen]
-        plan = Plan(clients, PATH if self.gift else target, self.gift, pace, requests, timeout=timeout)
+        request = ORDER if self.gift else Request(target=target)
+        plan = Plan(clients, request, pace, requests=requests, timeout=timeout)
         return Load(plan, self.folder)
 
     def judge(self, operation: str, load: Load, marks: Sequence[Mark]) -> Verdict:

@@ -6,11 +6,14 @@ No codec of lastcall's is used: the two must be able to disagree.
 from __future__ import annotations
 
 import struct
-from typing import Protocol
-
-from support import fcgi, http
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 Headers = tuple[tuple[str, str], ...]
+
+_BEGIN, _END, _PARAMS, _STDIN, _STDOUT = 1, 3, 4, 5, 6
+"""FastCGI's record types, as far as a client needs them."""
+_CONTENT_MAX: Final = 0xFFFF
 
 
 class Answer(Protocol):
@@ -106,36 +109,79 @@ class FastCgiAnswer:
                 return
             content = bytes(self._data[8 : 8 + size])
             del self._data[: 8 + size + padding]
-            if kind == fcgi.STDOUT and not self.status:
+            if kind == _STDOUT and not self.status:
                 self._head += content
                 if b"\r\n\r\n" in self._head:
-                    self.status = int(fcgi.Response(self._head, b"", 0, 0).status.split(" ")[0])
-            elif kind == fcgi.END_REQUEST:
+                    self.status = _cgi_status(self._head)
+            elif kind == _END:
                 self.done = True
 
     def end(self) -> None:
         self.keep = False
 
 
+def _cgi_status(head: bytes) -> int:
+    """RFC 3875, 6.3.3: 200 where there is no Status."""
+    for line in head.partition(b"\r\n\r\n")[0].split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"status":
+            return int(value.split()[0])
+    return 200
+
+
 def http_request(method: str, target: str, body: bytes | None, headers: Headers, *, keep: bool) -> bytes:
     """The bytes of an HTTP request."""
-    close = () if keep else (("Connection", "close"),)
-    return http.head(method, target, body, (*headers, *close)) + (body or b"")
+    fields = [*headers] if any(name.lower() == "host" for name, _ in headers) else [("Host", "drill"), *headers]
+    if not keep:
+        fields.append(("Connection", "close"))
+    if body is not None:
+        fields.append(("Content-Length", str(len(body))))
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields)]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b"")
 
 
-def fastcgi_request(method: str, target: str, body: bytes | None, headers: Headers, *, keep: bool) -> bytes:
-    """The bytes of a FastCGI request, with the parameters that nginx would send."""
+def fastcgi_request(
+    method: str,
+    target: str,
+    body: bytes | None,
+    headers: Headers,
+    *,
+    keep: bool,
+    params: Mapping[str, str] | None = None,
+) -> bytes:
+    """The bytes of a FastCGI request, with the parameters that nginx would send, and `params` besides."""
+    path, _, query = target.partition("?")
     variables = {
         "REQUEST_METHOD": method,
         "REQUEST_URI": target,
-        "SCRIPT_NAME": target,
-        "QUERY_STRING": "",
+        "SCRIPT_NAME": path,
+        "QUERY_STRING": query,
         "SERVER_PROTOCOL": "HTTP/1.1",
-        "SERVER_NAME": "test",
+        "SERVER_NAME": "drill",
         "SERVER_PORT": "80",
         "CONTENT_LENGTH": str(len(body or b"")),
+        **(params or {}),
     }
     for name, value in headers:
         key = name.upper().replace("-", "_")
         variables[key if key == "CONTENT_TYPE" else f"HTTP_{key}"] = value
-    return fcgi.message(variables, body or b"", keep=keep)
+    begin = struct.pack(">HB5x", 1, keep)
+    pairs = b"".join(_pair(name.encode(), value.encode()) for name, value in variables.items())
+    return _record(_BEGIN, begin) + _stream(_PARAMS, pairs) + _stream(_STDIN, body or b"")
+
+
+def _record(kind: int, content: bytes) -> bytes:
+    return struct.pack(">BBHHBx", 1, kind, 1, len(content), 0) + content
+
+
+def _stream(kind: int, data: bytes) -> bytes:
+    """Records of at most 64 KiB, and the empty one that ends them."""
+    pieces = [data[at : at + _CONTENT_MAX] for at in range(0, len(data), _CONTENT_MAX)]
+    return b"".join(_record(kind, piece) for piece in [*pieces, b""])
+
+
+def _pair(name: bytes, value: bytes) -> bytes:
+    sizes = b"".join(
+        bytes([len(text)]) if len(text) < 128 else struct.pack(">I", len(text) | 1 << 31) for text in (name, value)
+    )
+    return sizes + name + value

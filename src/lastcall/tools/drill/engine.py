@@ -1,16 +1,20 @@
-"""The load: clients in a closed loop over raw sockets and one epoll, each request sent once and never again.
+"""The load: clients over raw sockets and one epoll, each request sent once and never again.
 
-    python -m support.drill.engine PLAN SEEN
+    python -m lastcall.tools.drill.engine PLAN SEEN
 
 Reads a `Plan` as JSON, and writes each `Seen` as a line the moment it is known. SIGTERM: no new request begins, those
 under way are waited for. A client that tries again would hide a loss, so none does.
+
+*Closed loop*: a client sends a request, waits for the answer, thinks, and goes on. *Open loop*: requests arrive at a fixed
+rate, whatever becomes of those before; each goes to the client that has been free for longest, or waits for the first that
+will be. Its time counts from its arrival, so that a server that stalls for a second is not credited with the requests
+that nobody could send meanwhile (coordinated omission).
 """
 
 from __future__ import annotations
 
 import errno
 import heapq
-import json
 import os
 import random
 import select
@@ -18,13 +22,14 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import msgspec
 
 from lastcall.tools.drill.outcomes import Outcome, Seen
-from support.drill.wire import Answer, FastCgiAnswer, HttpAnswer, fastcgi_request, http_request
+from lastcall.tools.drill.wire import Answer, FastCgiAnswer, HttpAnswer, fastcgi_request, http_request
 
 RETRY: Final = 0.002
 """Seconds until a UNIX socket whose queue is full is asked again: for TCP the kernel does that, for UNIX nobody."""
@@ -35,47 +40,77 @@ class Client(msgspec.Struct, frozen=True):
     """Somebody who asks one request after the other."""
 
     front: str
-    """The name under which it is judged."""
+    """The name under which it is judged; ids begin with it."""
     address: str
     fastcgi: bool = False
     keep: bool = True
     """One connection for all requests, or a new one for each."""
+    slow: float = 0.0
+    """Seconds between the two halves in which it sends a request."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What is asked. In target and body, `{id}` is the request's id and `{client}` the client's number."""
+
+    method: str = "GET"
+    target: str = "/"
+    headers: dict[str, str] = {}
+    body: str | None = None
+    params: dict[str, str] = {}
+    """FastCGI: variables besides those that nginx sends."""
+
+    def encode(self, client: Client, number: int, name: str) -> bytes:
+        """The bytes of one request. It says who it is in X-Request-Id, too."""
+        target = filled(self.target, name, number)
+        body = None if self.body is None else filled(self.body, name, number).encode()
+        headers = (("X-Request-Id", name.replace("/", ".")), *self.headers.items())
+        if client.fastcgi:
+            return fastcgi_request(self.method, target, body, headers, keep=client.keep, params=self.params)
+        return http_request(self.method, target, body, headers, keep=client.keep)
+
+
+def filled(text: str, name: str, number: int) -> str:
+    """A template with its two fields filled in; other braces are the text's own."""
+    return text.replace("{id}", name).replace("{client}", str(number))
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What a load consists of."""
 
     clients: list[Client]
-    target: str = "/"
-    order: bool = False
-    """POST orders of the gift app; else GET."""
+    request: Request = Request()
     pace: float = 0.0
-    """Seconds that a client thinks between two requests, half as much more or less; 0: not at all."""
+    """Closed loop: seconds that a client thinks between two requests, half as much more or less; 0: not at all."""
+    rate: float = 0.0
+    """Open loop: requests a second that arrive; 0: the loop is closed."""
     requests: int = 0
-    """Requests after which a client ends; 0: when it is told."""
+    """Requests after which a client ends, or all of them in an open loop; 0: when it is told."""
+    lifetime: float = 0.0
+    """Seconds after which it ends by itself, whatever became of who would tell it; 0: never."""
     seed: int = 1
     connect_timeout: float = 10.0
     timeout: float = 30.0
 
 
 class Asker:
-    """One client at work. `next` is what it does when its time comes; its socket is watched by the engine."""
+    """One client at work. The engine watches its socket, and says when its time has come."""
 
     def __init__(self, client: Client, number: int, plan: Plan, engine: Engine) -> None:
         self.client = client
         self._number = number
         self._plan = plan
         self._engine = engine
-        self._dice = random.Random(plan.seed * 1_000_003 + number)
+        self._dice = random.Random(plan.seed * 1_000_003 + number)  # noqa: S311 (pauses, not a secret)
         self._sock: socket.socket | None = None
         self._connected = False
         self._answer: Answer | None = None
         self._out = b""
+        self._rest = b""  # of a request that is sent slowly
         self._id = ""
         self._began = 0.0
+        self._turn = 0.0  # when its turn came: in an open loop that may be later
         self._served = 0  # on this connection
         self._asked = 0
-        self.deadline = 0.0
         self.stamp = 0  # of the one timer that counts; older ones are forgotten
 
     @property
@@ -89,27 +124,25 @@ class Asker:
     def finished(self) -> bool:
         return 0 < self._plan.requests <= self._asked
 
-    def begin(self, now: float) -> None:
+    def begin(self, now: float, arrived: float) -> None:
         """The next request."""
         self._asked += 1
         self._id = f"{self.client.front}/{self._number}-{self._asked:05}".replace(" ", "_")
-        self._began = now
+        self._began, self._turn = arrived, now
         self._answer = FastCgiAnswer() if self.client.fastcgi else HttpAnswer()
-        self._out = self._request()
+        self._out = self._plan.request.encode(self.client, self._number, self._id)
+        if self.client.slow:
+            half = len(self._out) // 2
+            self._out, self._rest = self._out[:half], self._out[half:]
         if self._sock is None:
             self._connect(now)
         else:
-            self._engine.due(self, now + self._plan.timeout)
-            self._send()
+            self._start(now)
 
-    def _request(self) -> bytes:
-        encode = fastcgi_request if self.client.fastcgi else http_request
-        headers: tuple[tuple[str, str], ...] = (("X-Request-Id", self._id.replace("/", ".")),)
-        if not self._plan.order:
-            return encode("GET", self._plan.target, None, headers, keep=self.client.keep)
-        body = json.dumps({"order": self._id, "present": "rose", "user": f"user-{self._number}"}).encode()
-        headers = (*headers, ("Content-Type", "application/json"))
-        return encode("POST", self._plan.target, body, headers, keep=self.client.keep)
+    def _start(self, now: float) -> None:
+        """On a connection that stands."""
+        self._engine.due(self, now + (self.client.slow if self._rest else self._plan.timeout))
+        self._send()
 
     # --- The connection --------------------------------------------------------------------
 
@@ -129,11 +162,11 @@ class Asker:
         code = self._sock.connect_ex(where)
         if code in (0, errno.EINPROGRESS):
             self._engine.watch(self._sock, self, select.EPOLLOUT)
-            self._engine.due(self, self._began + self._plan.connect_timeout)
+            self._engine.due(self, self._turn + self._plan.connect_timeout)
         elif code == errno.EAGAIN:
             self._sock.close()
             self._sock = None
-            if now >= self._began + self._plan.connect_timeout:
+            if now >= self._turn + self._plan.connect_timeout:
                 self._lose(Outcome.CONNECT_TIMED_OUT)
             else:
                 self._engine.due(self, now + RETRY)
@@ -150,8 +183,7 @@ class Asker:
                 self._lose(outcome, os.strerror(code))
                 return
             self._connected = True
-            self._engine.due(self, self._began + self._plan.timeout)
-            self._send()
+            self._start(time.monotonic())
         elif mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
             self._receive()
         elif self._out:
@@ -160,10 +192,12 @@ class Asker:
     def on_time(self, now: float) -> None:
         """What was waited for has not come: a request's end, a queue's turn, or the time to ask."""
         if self.idle:
-            if not self._engine.ending and not self.finished():
-                self.begin(now)
+            self._engine.turn(self, now)
         elif self._sock is None:
             self._connect(now)
+        elif self._connected and self._rest:
+            self._out, self._rest = self._out + self._rest, b""
+            self._start(now)
         else:
             self._lose(Outcome.TIMED_OUT if self._connected else Outcome.CONNECT_TIMED_OUT)
 
@@ -226,8 +260,9 @@ class Asker:
         answer = self._answer
         assert answer is not None
         closing = self.client.keep and not answer.keep
+        early = bool(self._out or self._rest)  # it was answered before it had been sent: what follows would be garbage
         self._served += 1
-        if not self.client.keep or closing:
+        if not self.client.keep or closing or early:
             self.close()
         self._tell(Outcome.ANSWERED, answer.status, closing=closing)
 
@@ -247,11 +282,13 @@ class Asker:
         self._engine.write(Seen(self._id, self.client.front, outcome, status, self._began, took, kept, closing, detail))
         self._id = ""
         self._answer = None
-        if self._engine.ending or self.finished():
-            self.close()
-            self._engine.leave(self)
-        else:
-            self._engine.due(self, now + self.pause())
+        self._out = self._rest = b""
+        self._engine.next(self, now)
+
+
+ARRIVAL: Final = -1
+"""Instead of a client's number, in the list of timers: the next request of an open loop."""
+END: Final = -2
 
 
 class Engine:
@@ -259,6 +296,7 @@ class Engine:
 
     def __init__(self, plan: Plan, out: BinaryIO) -> None:
         self.ending = False
+        self._plan = plan
         self._out = out
         self._encoder = msgspec.json.Encoder()
         self._epoll = select.epoll()
@@ -266,9 +304,18 @@ class Engine:
         self._timers: list[tuple[float, int, int]] = []
         self._askers = dict(enumerate(Asker(client, number, plan, self) for number, client in enumerate(plan.clients)))
         self._numbers = {id(asker): number for number, asker in self._askers.items()}
-        now = time.monotonic()
-        for asker in self._askers.values():
-            self.due(asker, now + asker.pause())
+        self._free: deque[Asker] = deque()
+        self._waiting: deque[float] = deque()
+        self._arrived = 0
+        self._began = time.monotonic()
+        if plan.rate:
+            self._free.extend(self._askers.values())
+            self._expect_arrival()
+        else:
+            for asker in self._askers.values():
+                self.due(asker, self._began + asker.pause())
+        if plan.lifetime:
+            heapq.heappush(self._timers, (self._began + plan.lifetime, END, 0))
 
     def run(self, wake: int) -> None:
         """Until every client has finished. `wake` becomes readable when it is time to end."""
@@ -283,11 +330,13 @@ class Engine:
             self._on_time()
 
     def _end(self) -> None:
+        """No request begins any more but those that have arrived."""
         self.ending = True
-        for asker in list(self._askers.values()):
-            if asker.idle:
-                asker.close()
-                self.leave(asker)
+        if not self._waiting:
+            for asker in list(self._askers.values()):
+                if asker.idle:
+                    asker.close()
+                    self.leave(asker)
 
     def _until_next(self) -> float | None:
         return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
@@ -295,12 +344,60 @@ class Engine:
     def _on_time(self) -> None:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
-            _, number, stamp = heapq.heappop(self._timers)
-            asker = self._askers.get(number)
-            if asker is not None and asker.stamp == stamp:
-                asker.on_time(now)
+            when, number, stamp = heapq.heappop(self._timers)
+            if number == ARRIVAL:
+                self._arrive(when, now)
+            elif number == END:
+                self._end()
+            else:
+                asker = self._askers.get(number)
+                if asker is not None and asker.stamp == stamp:
+                    asker.on_time(now)
+
+    # --- The open loop -------------------------------------------------------------------------
+
+    def _expect_arrival(self) -> None:
+        """At a fixed rate, counted from the begin: an engine that was late once is not late for ever."""
+        heapq.heappush(self._timers, (self._began + (self._arrived + 0.5) / self._plan.rate, ARRIVAL, 0))
+
+    def _arrive(self, when: float, now: float) -> None:
+        if self.ending:
+            return
+        self._arrived += 1
+        if self._free:
+            self._free.popleft().begin(now, when)
+        else:
+            self._waiting.append(when)
+        if self._arrived == self._plan.requests:
+            self._end()
+        else:
+            self._expect_arrival()
+
+    def next(self, asker: Asker, now: float) -> None:
+        """A client's request has ended: what it does now."""
+        if self._plan.rate and self._waiting:
+            # Not from within the end of the one before: a server that refuses would be asked deeper and deeper.
+            self.due(asker, now)
+        elif self.ending or (not self._plan.rate and asker.finished()):
+            asker.close()
+            self.leave(asker)
+        elif self._plan.rate:
+            asker.stamp += 1  # nothing is waited for any more
+            self._free.append(asker)
+        else:
+            self.due(asker, now + asker.pause())
 
     # --- What clients ask for ------------------------------------------------------------------
+
+    def turn(self, asker: Asker, now: float) -> None:
+        """An idle client's time has come."""
+        if self._plan.rate:
+            if self._waiting:
+                asker.begin(now, self._waiting.popleft())
+            else:
+                self.next(asker, now)
+        elif not self.ending and not asker.finished():
+            asker.begin(now, now)
 
     def due(self, asker: Asker, when: float) -> None:
         """Call its `on_time` then, and no more at any other time that it was to be called."""

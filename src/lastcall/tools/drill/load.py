@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +14,15 @@ from typing import Final, Self
 
 import msgspec
 
+import lastcall
+from lastcall.tools.drill.engine import Plan
 from lastcall.tools.drill.outcomes import Outcome, Seen
-from support.drill.engine import Plan
-from support.processes import ROOT, WITHIN_S, Process
+from lastcall.tools.drill.processes import Process
 
 FLOWS_S: Final = 60.0
 """Within which requests that flow are answered, on a slow machine too."""
+PACKAGE: Final = Path(lastcall.__file__).resolve().parents[1]
+"""Where this lastcall is imported from, installed or not."""
 
 _numbers = itertools.count()
 
@@ -32,14 +36,14 @@ class Load:
         self._path.touch()
         self._decoder = msgspec.json.Decoder(Seen)
         self._seen: list[Seen] = []
-        self._read = 0
+        self._answered = self._lost = self._read = 0
+        self._lock = threading.Lock()  # whoever shows how far it is looks from a thread of its own
         config = folder / f"load-{number}.json"
         config.write_bytes(msgspec.json.encode(plan))
-        path = [str(ROOT / "tests"), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
         self._process = Process(
-            [sys.executable, "-m", "support.drill.engine", str(config), str(self._path)],
+            [sys.executable, "-m", "lastcall.tools.drill.engine", str(config), str(self._path)],
             folder / f"load-{number}.log",
-            env={"PYTHONPATH": os.pathsep.join(filter(None, path))},
+            env={"PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))},
         )
 
     def __enter__(self) -> Self:
@@ -50,21 +54,26 @@ class Load:
 
     def seen(self) -> list[Seen]:
         """What its clients have seen so far."""
-        with self._path.open("rb") as file:
+        with self._lock, self._path.open("rb") as file:
             file.seek(self._read)
             arrived = file.read()
-        whole = arrived[: arrived.rfind(b"\n") + 1]
-        self._read += len(whole)
-        self._seen += [self._decoder.decode(line) for line in whole.splitlines()]
+            whole = arrived[: arrived.rfind(b"\n") + 1]
+            self._read += len(whole)
+            new = [self._decoder.decode(line) for line in whole.splitlines()]
+            self._seen += new
+            self._answered += sum(one.outcome is not Outcome.LEFT for one in new)
+            self._lost += sum(not one.yes for one in new if one.outcome is not Outcome.LEFT)
         return self._seen
 
     def answered(self) -> int:
         """How many requests have ended, well or badly."""
-        return sum(one.outcome is not Outcome.LEFT for one in self.seen())
+        self.seen()
+        return self._answered
 
     def lost(self) -> int:
         """How many of them have not been answered as they should be."""
-        return sum(not one.yes for one in self.seen() if one.outcome is not Outcome.LEFT)
+        self.seen()
+        return self._lost
 
     def more(self, requests: int, within: float = FLOWS_S) -> None:
         """Wait until so many requests more have ended."""
@@ -74,18 +83,18 @@ class Load:
     def flow(self, seconds: float) -> None:
         """Let it flow for a while: where the time that passes is what is tested."""
         until = time.monotonic() + seconds
-        self._wait_until(lambda: time.monotonic() >= until, "time passes", seconds + WITHIN_S)
+        self._wait_until(lambda: time.monotonic() >= until, "time passes", seconds + FLOWS_S)
 
     def _wait_until(self, look: Callable[[], bool], what: str, within: float) -> None:
         self._process.wait_until(look, what, within)
 
     def stop(self, within: float = FLOWS_S) -> list[Seen]:
-        """Begin nothing more, wait for what is under way; all that was seen."""
+        """Begin nothing more, wait for what is under way; all that was seen. Raises Failed."""
         self._process.signal(signal.SIGTERM)
         return self.end(within)
 
     def end(self, within: float = FLOWS_S) -> list[Seen]:
-        """Wait until it has ended by itself; all that was seen."""
+        """Wait until it has ended by itself; all that was seen. Raises Failed."""
         code = self._process.wait(within)
         assert code == 0, self._process.text()
         return self.seen()

@@ -1,0 +1,222 @@
+"""The drill on real servers: what each is known to lose is found, and what it does not lose is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drilltool.conftest import WITHIN_S, Drilled, environment
+from lastcall.tools.drill import results
+from lastcall.tools.drill.results import Drill, Run, Strength
+from lastcall.tools.drill.results import Path as Way
+from lastcall.tools.drill.steps import Step
+from support.processes import eventually
+
+SHORT = ("--restarts", "2", "--pause", "300ms")
+
+
+def by_strategy(drill: Drill) -> Iterator[tuple[str, Run]]:
+    for run in drill.runs:
+        assert run.failed == "", f"{run.target}, {run.strategy}: {run.failed}"
+        assert run.requests > 50
+        yield run.strategy, run
+
+
+def half_done(run: Run) -> int:
+    assert run.ledgers is not None
+    return run.ledgers.half_done
+
+
+# --- php-fpm ---------------------------------------------------------------------------------
+
+
+def test_php_fpm_as_it_comes_leaves_orders_half_done(drilled: Drilled) -> None:
+    """TERM, QUIT and USR2 cut what runs: the default grace is none. The lines of nginx's log belong to the requests."""
+    drill, code = drilled("--against", "php-fpm", "--strategy", "term,quit,usr2", *SHORT)
+    runs = dict(by_strategy(drill))
+    assert {name: half_done(run) > 0 for name, run in runs.items()} == {"term": True, "quit": True, "usr2": True}
+    assert code == 1
+    for run in runs.values():
+        assert run.path is Way.NGINX_NEW
+        assert run.recommendation
+        assert run.outcomes["502"] == run.logged_count
+        lost = {records for records, kind in enumerate(run.records.outcome) if run.records.outcomes[kind] == "502"}
+        assert {line.index for line in run.logged} == lost
+
+
+def test_php_fpm_with_grace_loses_less(drilled: Drilled) -> None:
+    """TERM cuts all the same; QUIT finishes what has begun and loses who is in the queue; USR2 loses none."""
+    drill, _ = drilled("--against", "php-fpm:10s", "--strategy", "term,quit,usr2", *SHORT)
+    runs = dict(by_strategy(drill))
+    assert {name: half_done(run) > 0 for name, run in runs.items()} == {"term": True, "quit": False, "usr2": False}
+    assert runs["quit"].verdict.lost > 0
+    assert "listener" in runs["quit"].recommendation
+    assert runs["usr2"].verdict.lost == 0, runs["usr2"].verdict.sentence
+
+
+def test_a_request_at_the_incidents_step_is_cut_each_time(drilled: Drilled) -> None:
+    """After sendPresent, before the write: no luck is needed, and so two drills agree."""
+    for seed in ("1", "2"):
+        drill, code = drilled(
+            "--against", "php-fpm", "--strategy", "usr2", "--phase", "writing", *SHORT, "--seed", seed
+        )
+        ((_, run),) = by_strategy(drill)
+        (index,) = run.records.step
+        assert run.records.ledger[run.records.amiss[index]] == "half done"
+        assert (run.verdict.strength, code) == (Strength.PROVED, 1)
+
+
+# --- Others ----------------------------------------------------------------------------------
+
+
+def test_gunicorns_hup_loses_nothing_and_its_quit_cuts(drilled: Drilled) -> None:
+    """QUIT is its quick stop: at the incident's step the order is half done."""
+    drill, _ = drilled("--against", "gunicorn:gthread", "--strategy", "hup", *SHORT)
+    assert [run.verdict.lost for _, run in by_strategy(drill)] == [0]
+    drill, _ = drilled("--against", "gunicorn", "--strategy", "quit", "--phase", "writing", *SHORT)
+    assert [half_done(run) > 0 for _, run in by_strategy(drill)] == [True]
+
+
+@pytest.mark.parametrize("target", ["uvicorn", "hypercorn"])
+def test_a_stop_and_a_start_refuse_clients(drilled: Drilled, target: str) -> None:
+    """The listener goes with the master: whoever comes before the start is turned away."""
+    drill, code = drilled("--against", target, "--strategy", "term", *SHORT)
+    ((_, run),) = by_strategy(drill)
+    assert run.outcomes["refused"] > 0
+    assert (run.verdict.strength, code) == (Strength.PROVED, 1)
+    assert drill.machine.keys() == {"kernel", "processors", "python", "load"}
+
+
+# --- lastcall --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategies", ["none,term,quit", "hup,usr2", "recycle,stop"])
+def test_lastcall_loses_nothing(drilled: Drilled, strategies: str) -> None:
+    """Under any of these; a stop without a start refuses, which is safe."""
+    drill, code = drilled("--strategy", strategies, *SHORT)
+    lost = {name: run.verdict.sentence for name, run in by_strategy(drill) if run.verdict.lost}
+    assert lost == {}
+    assert code == 0
+    assert all(run.gap > 0 for run in drill.runs)
+    for name, run in by_strategy(drill):
+        assert run.outcomes.keys() <= ({"200", "refused"} if name == "stop" else {"200"})
+
+
+@pytest.mark.parametrize("target", ["lastcall", "lastcall:fastcgi"])
+def test_lastcall_reloads_at_every_step_of_a_request(drilled: Drilled, target: str) -> None:
+    """A proof instead of luck."""
+    drill, code = drilled("--against", target, "--strategy", "hup", "--phase", "all", "--pause", "50ms")
+    ((_, run),) = by_strategy(drill)
+    assert (run.verdict.strength, code) == (Strength.ENUMERATED, 0), run.verdict.sentence
+    assert set(run.records.step.values()) == {str(step) for step in Step}
+
+
+def test_a_killed_worker_was_inside_the_request_that_is_held(drilled: Drilled) -> None:
+    """Whose client is told so."""
+    drill, _ = drilled("--strategy", "kill-worker", "--phase", "writing", *SHORT)
+    ((_, run),) = by_strategy(drill)
+    ((index, step),) = run.records.step.items()
+    assert step == Step.WRITING
+    assert run.records.outcomes[run.records.outcome[index]] == "503"
+    assert run.records.ledger[run.records.amiss[index]] == "half done"
+
+
+# --- The command -----------------------------------------------------------------------------
+
+
+def test_ctrl_c_gives_what_there_is(folder: Path) -> None:
+    """As JSON, with the run that was interrupted, and nobody is left."""
+    command = [
+        sys.executable,
+        "-m",
+        "lastcall",
+        "drill",
+        "--strategy",
+        "hup,usr2",
+        "--json",
+        "--folder",
+        str(folder / "d"),
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), start_new_session=True
+    )
+    seen = folder / "d" / "0"
+    try:
+        eventually(lambda: any(file.stat().st_size > 10_000 for file in seen.glob("load-*.seen")), "requests flow")
+    finally:
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=WITHIN_S)
+    drill = results.decode(out)
+    assert drill.interrupted
+    assert [(run.strategy, run.interrupted) for run in drill.runs] == [("hup", True)]
+    assert drill.runs[0].requests > 0
+    assert (process.returncode, drill.lost) == (130, 0), err.decode()
+
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lastcall", "drill", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment() | env, timeout=WITHIN_S, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--against", "apache"), "'apache' is no target"),
+        (("--strategy", "hope"), "'hope' is none of none, term"),
+        (("--phase", "somewhere"), "'somewhere' is none of connected"),
+        (("--path", "haproxy"), "'haproxy' is none of direct, nginx, nginx-kept"),
+        (("--rate", "fast"), "'fast' is not a valid float"),
+        (("--connections", "100000"), "100000 is not in the range"),
+        (("--pause", "soon"), "'soon' is not a duration"),
+        (("--body", "much"), "'much'"),
+        (("--against", "uvicorn", "--strategy", "quit"), "uvicorn, quit: uvicorn does not know it"),
+        (("--folder", "."), "is not empty"),
+        (("--nonsense",), "No such option"),
+    ],
+)
+def test_who_asks_wrongly_is_told_and_exits_with_2(arguments: tuple[str, ...], why: str) -> None:
+    """1 means that something was lost."""
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert why in done.stderr
+
+
+def test_a_target_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    """When there is no other, nothing can be done."""
+    done = run("--against", "puma", PATH=str(tmp_path))
+    assert done.returncode == 2
+    assert "puma: puma is not installed" in done.stderr
+
+
+def test_help_has_examples_targets_strategies_and_steps() -> None:
+    """Whoever reads it need not look elsewhere."""
+    done = run("--help")
+    assert done.returncode == 0
+    for text in (
+        "lastcall drill --against php-fpm",
+        "php-fpm:10s",
+        "kill-master",
+        "after sendPresent, before the write",
+    ):
+        assert text in done.stdout
+
+
+def test_the_result_for_people_ends_with_the_verdict(folder: Path) -> None:
+    """On stdout; what is told meanwhile is on stderr."""
+    done = run("--strategy", "none", "--restarts", "1", "--pause", "200ms", "--folder", str(folder / "kept"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("[1/1] lastcall, none, direct: 0 of ")
+    assert done.stdout.splitlines()[0].split() == ["target", "strategy", "path", "times", "requests", "lost", "half",
+        "done", "longest", "gap", "verdict"]  # fmt: skip
+    assert " lost in 1 run: below " in done.stdout.splitlines()[-1]
+    plan = json.loads(next((folder / "kept" / "0").glob("load-*.json")).read_bytes())
+    assert plan["lifetime"] > 0, "a load ends by itself, whatever becomes of us"
