@@ -62,6 +62,7 @@ class Loser:
     name, title, protocol, strategy, strategy_title = "loser", "a loser", "HTTP", "hup", "HUP"
     path = Way.DIRECT
     settings: dict[str, str] = {}
+    seconds, most = 60.0, 0
 
     def __init__(self, way: str) -> None:
         self._actions, self._says, self._resets, *_ = WAYS[way]

@@ -20,28 +20,32 @@ _AT = re.compile(r"\s*\(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of 
 
 def load(file: Path) -> tuple[dict[str, Entry], list[Problem]]:
     """The settings in a file, and all that is wrong with it."""
+    text = read(file)
+    return ({}, [text]) if isinstance(text, Problem) else parse(text, str(file))
+
+
+def read(file: Path) -> str | Problem:
+    """A file's text, or why there is none."""
     try:
         with file.open("rb") as opened:
             data = opened.read(FILE_MAX + 1)
     except OSError as error:
         remedy = "name a file that exists and that may be read"
-        return {}, [Problem(str(file), 0, "", f"cannot be read: {error.strerror}", remedy)]
+        return Problem(str(file), 0, "", f"cannot be read: {error.strerror}", remedy)
     if len(data) > FILE_MAX:
-        return {}, [Problem(str(file), 0, "", f"is larger than {FILE_MAX >> 20} MiB", "name a configuration file")]
+        return Problem(str(file), 0, "", f"is larger than {FILE_MAX >> 20} MiB", "name a configuration file")
     try:
-        text = data.decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        return {}, [Problem(str(file), line, "", "is not UTF-8", "save the file as UTF-8")]
-    return parse(text, str(file))
+        return Problem(str(file), line, "", "is not UTF-8", "save the file as UTF-8")
 
 
 def parse(text: str, file: str) -> tuple[dict[str, Entry], list[Problem]]:
     """The same for a text; `file` is what its problems call it."""
-    try:
-        document: dict[str, object] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        return {}, [_syntax_problem(str(error), text, file)]
+    document = decode(text, file)
+    if isinstance(document, Problem):
+        return {}, [document]
     lines = key_lines(text)
     entries: dict[str, Entry] = {}
     problems: list[Problem] = []
@@ -56,6 +60,14 @@ def parse(text: str, file: str) -> tuple[dict[str, Entry], list[Problem]]:
         except Mistake as mistake:
             problems.append(problem_at(place, mistake.text, mistake.remedy))
     return entries, problems
+
+
+def decode(text: str, file: str) -> dict[str, object] | Problem:
+    """The document that a text is, or where its syntax is broken."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return _syntax_problem(str(error), text, file)
 
 
 def nearest(name: str) -> str | None:

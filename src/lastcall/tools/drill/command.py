@@ -12,14 +12,15 @@ import click
 
 from lastcall.core.mistakes import Mistake
 from lastcall.core.quantities import parse_duration, parse_size
-from lastcall.tools.drill import results, targets, text
-from lastcall.tools.drill.drill import Agenda, agenda, usual_paths
+from lastcall.tools.drill import choose, results, targets, text
+from lastcall.tools.drill.choose import Choice
+from lastcall.tools.drill.drill import Agenda, agenda, agenda_of, usual_paths
 from lastcall.tools.drill.drill import drill as run_drill
 from lastcall.tools.drill.progress import Progress
 from lastcall.tools.drill.results import Drill, Settings, Strength
 from lastcall.tools.drill.results import Path as Way
+from lastcall.tools.drill.steps import CLIENTS, Step
 from lastcall.tools.drill.steps import WORDS as STEPS
-from lastcall.tools.drill.steps import Step
 from lastcall.tools.drill.strategies import WORDS as STRATEGIES
 from lastcall.tools.drill.strategies import Strategy
 from lastcall.tools.drill.targets import FORMS, Target
@@ -114,6 +115,8 @@ Examples:
   lastcall drill --against php-fpm,php-fpm:10s,gunicorn,lastcall:fastcgi --strategy term,quit,usr2
   lastcall drill --against lastcall --strategy usr2 --phase all
   lastcall drill --rate 200 --connections 64 --json > drill.json
+  lastcall drill --target mydrill.toml
+  lastcall drill --attach --url http://127.0.0.1:8000/x --do "systemctl reload myapp"
 
 \b
 Targets: {", ".join(FORMS[:7])},
@@ -134,9 +137,7 @@ be done, 130 after Ctrl-C when nothing had been lost until then.
 
 
 @click.command(cls=DrillCommand, epilog=EPILOG)
-@click.option(
-    "--against", multiple=True, metavar="TARGET,...", help="Servers to drill, side by side.  [default: lastcall]"
-)
+@choose.options
 @click.option("--strategy", multiple=True, metavar="STRATEGY,...", help="How they are restarted.  [default: all]")
 @click.option(
     "--path", "path", multiple=True, metavar="PATH,...",
@@ -166,23 +167,23 @@ be done, 130 after Ctrl-C when nothing had been lost until then.
 @click.option("--quiet", is_flag=True, help="Say nothing while it runs.")
 @click.option("--folder", type=FOLDER, metavar="DIR", help="Keep logs and configurations there.")
 def drill(
-    against: tuple[str, ...], strategy: tuple[str, ...], path: tuple[str, ...], phase: tuple[str, ...],
+    against: tuple[str, ...], target: Path | None, attach: bool, url: str | None, do: str | None, wait: str,
+    method: str | None, data: str | None, header: tuple[str, ...], allow_host: str | None, strategy: tuple[str, ...],
+    path: tuple[str, ...], phase: tuple[str, ...],
     restarts: int, pause: float, connections: int, rate: float, pace: float, keep: bool, body: int, slow: float,
     work: float, timeout: float, seed: int, as_json: bool, quiet: bool, folder: Path | None,
 ) -> None:  # fmt: skip
     """Restart a server under load, in every way that operators do, and say what was lost.
 
     Each request has an id and is sent once. It asks a small service for two actions in two ledgers; afterwards what the
-    clients saw and what the ledgers have is compared. Servers are started in a temporary folder, on 127.0.0.1.
+    clients saw and what the ledgers have is compared. Servers are started in a temporary folder, on 127.0.0.1. Your own
+    server is described in a file (--target; docs/DRILL.md has the keys), or runs already (--attach).
     """
     settings = Settings(
         connections, rate, pace, keep, body, slow, work, restarts, seed, timeout, others={"pause": f"{pause:g}s"}
     )
-    chosen = _targets(_words(against) or ["lastcall"])
-    steps = _steps(_words(phase))
-    plan = agenda(
-        chosen, _chosen(_words(strategy), Strategy, "--strategy"), _paths(_words(path), chosen, steps), settings, steps
-    )
+    choice = Choice(against, target, attach, url, do, wait, method, data, header, allow_host)
+    plan, steps = _agenda(choice, _words(strategy), _words(path), _words(phase), settings)
     _begin(plan, _folder(folder))
     with Progress(sys.stderr, len(plan.items), len(steps) or restarts, quiet=quiet) as progress:
         for one in plan.skipped:
@@ -192,8 +193,23 @@ def drill(
     raise click.exceptions.Exit(exit_code(result))
 
 
-def _steps(words: list[str]) -> list[Step]:
-    return list(Step) if words == ["all"] else _chosen(words, Step, "--phase")
+def _agenda(
+    choice: Choice, strategies: list[str], paths: list[str], phase: list[str], settings: Settings
+) -> tuple[Agenda, list[Step]]:
+    """What is to be done, and at which steps."""
+    spec = choice.spec(settings)
+    if spec is None:
+        steps = list(Step) if phase == ["all"] else _chosen(phase, Step, "--phase")
+        chosen = _targets(_words(choice.against) or ["lastcall"])
+        ways = _paths(paths, chosen, steps)
+        return agenda(chosen, _chosen(strategies, Strategy, "--strategy"), ways, settings, steps), steps
+    if paths not in ([], ["direct"]):
+        raise click.BadParameter("put your own nginx before your own server, and name its URL", param_hint="--path")
+    steps = list(CLIENTS) if phase == ["all"] else _chosen(phase, Step, "--phase")
+    foreign = [step for step in steps if step not in CLIENTS]
+    if foreign:
+        raise click.BadParameter(f"{foreign[0]} is a step of our service, not of yours", param_hint="--phase")
+    return agenda_of(spec, strategies, settings, steps), steps
 
 
 def _begin(plan: Agenda, folder: Path | None) -> None:

@@ -27,8 +27,6 @@ from lastcall.tools.drill.stage import SLOW_CLIENT_S, Stage
 from lastcall.tools.drill.steps import CLIENTS, WORDS, Step
 from lastcall.tools.drill.strategies import Strategy
 
-RUN_S_MAX: Final = 600.0
-"""Seconds after which a load ends by itself, whatever has become of the drill: it may not go on without anybody."""
 STRIKES_S: Final = 60.0
 """Seconds after which no further operation is begun: some servers take half a minute for one."""
 CERTAIN: Final = (Strategy.SLOW_BOOT, Strategy.BROKEN_CODE)
@@ -104,8 +102,9 @@ def _plan(stage: Stage, settings: Settings) -> Plan:
         msgspec.structs.replace(client, slow=SLOW_CLIENT_S if number < slow else 0.0)
         for number in range(settings.connections)
     ]
+    each = -(-stage.most // settings.connections) if not settings.rate else stage.most
     return Plan(
-        clients, stage.request(), settings.pace, settings.rate, lifetime=RUN_S_MAX, seed=settings.seed,
+        clients, stage.request(), settings.pace, settings.rate, each, stage.seconds, seed=settings.seed,
         connect_timeout=min(10.0, settings.timeout), timeout=settings.timeout,
     )  # fmt: skip
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from lastcall import __version__
 from lastcall.tools.drill import judge, nginx
 from lastcall.tools.drill.conduct import conduct
+from lastcall.tools.drill.custom import Custom
 from lastcall.tools.drill.progress import Progress
 from lastcall.tools.drill.results import FORMAT, Drill, Run, Settings, Skipped
 from lastcall.tools.drill.results import Path as Way
+from lastcall.tools.drill.spec import Spec
 from lastcall.tools.drill.stage import Builtin, Stage
 from lastcall.tools.drill.steps import Step
 from lastcall.tools.drill.strategies import TITLES, UNFIRED, Strategy
@@ -69,6 +71,25 @@ def _item(target: Target, strategy: Strategy, path: Way, settings: Settings) -> 
         f"{target.name}, {TITLES[strategy]}, {path}",
         lambda folder: Builtin(target, strategy, path, settings, folder),
     )
+
+
+def agenda_of(spec: Spec, strategies: Sequence[str], settings: Settings, steps: Sequence[Step]) -> Agenda:
+    """The user's server under each of his strategies, and under none."""
+    found = Agenda()
+    for strategy in strategies or [str(Strategy.NONE), *spec.strategies]:
+        if steps and strategy == Strategy.NONE:
+            if strategies:
+                found.skipped.append(Skipped(spec.name, "nobody orders it, so it has no step", strategy))
+        elif strategy == Strategy.NONE or strategy in spec.strategies:
+            found.items.append(_custom(spec, strategy, settings))
+        else:
+            known = ", ".join([str(Strategy.NONE), *spec.strategies])
+            found.skipped.append(Skipped(spec.name, f"it is not described; there are {known}", strategy))
+    return found
+
+
+def _custom(spec: Spec, strategy: str, settings: Settings) -> Item:
+    return Item(f"{spec.name}, {strategy}", lambda folder: Custom(spec, strategy, settings, folder))
 
 
 def usual_paths(targets: Sequence[Target], steps: Sequence[Step]) -> list[Way]:

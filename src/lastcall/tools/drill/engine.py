@@ -149,7 +149,8 @@ class Asker:
     def _connect(self, now: float) -> None:
         address = self.client.address
         unix = address.startswith("unix:")
-        self._sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
+        family = socket.AF_INET6 if address.startswith("[") else socket.AF_INET
+        self._sock = socket.socket(socket.AF_UNIX if unix else family)
         self._sock.setblocking(False)
         self._connected = False
         self._served = 0
@@ -157,7 +158,7 @@ class Asker:
             where: str | tuple[str, int] = address.removeprefix("unix:")
         else:
             host, _, port = address.rpartition(":")
-            where = (host, int(port))
+            where = (host.strip("[]"), int(port))
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         code = self._sock.connect_ex(where)
         if code in (0, errno.EINPROGRESS):

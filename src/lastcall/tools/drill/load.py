@@ -17,7 +17,7 @@ import msgspec
 import lastcall
 from lastcall.tools.drill.engine import Plan
 from lastcall.tools.drill.outcomes import Outcome, Seen
-from lastcall.tools.drill.processes import Process
+from lastcall.tools.drill.processes import Failed, Process
 
 FLOWS_S: Final = 60.0
 """Within which requests that flow are answered, on a slow machine too."""
@@ -86,7 +86,13 @@ class Load:
         self._wait_until(lambda: time.monotonic() >= until, "time passes", seconds + FLOWS_S)
 
     def _wait_until(self, look: Callable[[], bool], what: str, within: float) -> None:
-        self._process.wait_until(look, what, within)
+        def look_on() -> bool:
+            found = look()
+            if not found and self._process.ended == 0:
+                raise Failed("the load has come to the end of its bounds")
+            return found
+
+        self._process.wait_until(look_on, what, within)
 
     def stop(self, within: float = FLOWS_S) -> list[Seen]:
         """Begin nothing more, wait for what is under way; all that was seen. Raises Failed."""

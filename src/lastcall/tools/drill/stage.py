@@ -22,6 +22,8 @@ from lastcall.tools.drill.targets import HOLD_S, MAX_REQUESTS, Place, Target
 
 WORKERS: Final = 8
 """As many requests as a server of sync workers has at once: twice what the default load keeps in flight."""
+RUN_S_MAX: Final = 600.0
+"""Seconds that a run may take."""
 SLOW_CLIENT_S: Final = 1.0
 """Seconds that a slow client takes to send a request."""
 
@@ -36,6 +38,10 @@ class Stage(Protocol):
     strategy: str
     strategy_title: str
     path: Way
+    seconds: float
+    """A load ends by itself after so many, whatever has become of the drill."""
+    most: int
+    """Requests that it may send; 0: as many as there is time for."""
 
     def open(self) -> None:
         """Start all that belongs to it; returns when it serves. Raises Failed."""
@@ -64,6 +70,8 @@ class Stage(Protocol):
 
 class Builtin:
     """One of the targets that we know, with the gift service."""
+
+    seconds, most = RUN_S_MAX, 0
 
     def __init__(self, target: Target, strategy: Strategy, path: Way, settings: Settings, folder: Path) -> None:
         self.name = target.name
