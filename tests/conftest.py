@@ -19,6 +19,8 @@ from support.nginx import Nginx
 from support.processes import ROOT
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from support.mongod import Mongod
 
 sys.path.insert(0, str(ROOT))  # for `examples`, however pytest was called
@@ -92,3 +94,12 @@ def mongod() -> Iterator[Mongod]:
         server = Mongod(path)
         stack.callback(server.stop)
         yield server
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real browser, one for each test process that asks for it."""
+    from support.browser import chromium  # noqa: PLC0415 (as above)
+
+    with chromium() as found:
+        yield found
