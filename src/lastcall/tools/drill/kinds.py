@@ -47,7 +47,7 @@ GLYPHS: Final[dict[Kind, tuple[str, str]]] = {
     Kind.UNTOLD: ("◇", "%"),
     Kind.BROKEN: ("✕", "x"),
     Kind.STATUS: ("□", "o"),
-    Kind.TIMEOUT: ("+", "+"),
+    Kind.TIMEOUT: ("+", "t"),
     Kind.REFUSED: ("▽", "v"),
     Kind.ANSWERED: ("·", "."),
 }
