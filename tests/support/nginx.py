@@ -16,6 +16,10 @@ worker_processes 1;
 events {{ worker_connections 512; }}
 http {{
     access_log {folder}/access.log;
+    log_format bare '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent '
+                    '"$http_referer" "$http_user_agent" $request_time $upstream_response_time';
+    log_format iso escape=json
+               '{{"time_iso8601":"$time_iso8601","agent":"$http_user_agent","upstream_response_time":"$upstream_response_time"}}';
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
