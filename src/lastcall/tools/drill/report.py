@@ -97,8 +97,8 @@ def _meaning(verdict: Verdict) -> str:
     if verdict.strength is Strength.BOUNDED:
         one_in = int(1 / verdict.below + 1e-6) if verdict.below else 0
         return (
-            f"A share that is lost cannot be shown to be zero by trying. So many requests without a loss say, "
-            f"with a confidence of 95 %, that fewer than 1 in {one_in:,} is."
+            "Trying cannot show that nothing is ever lost. So many requests without a loss say, with a confidence of 95 %, "
+            f"that fewer than 1 in {one_in:,} is."
         )
     if verdict.strength is Strength.PROVED:
         return f"{_STRENGTH[Strength.PROVED]} Every loss is drawn and named below."
@@ -232,7 +232,7 @@ def _advice(targets: list[tuple[str, list[Run]]]) -> Html | None:
 
 
 def _filters(drill: Drill) -> Html:
-    """What is drawn, and how: check boxes that need no script."""
+    """What is drawn, and how: check boxes that need no script. There are none where there is nothing to tell apart."""
     present = {kind for run in drill.runs for kind in kinds.kinds(run.records)} | {Kind.ANSWERED}
     boxes = [
         tag(
@@ -248,6 +248,7 @@ def _filters(drill: Drill) -> Html:
     lost = any(run.verdict.lost for run in drill.runs) and not all(run.verdict.lost for run in drill.runs)
     only = tag("label", tag("input", type="checkbox", id="only-lost"), "only runs that lost", class_="only")
     legend = tag("legend", "Shown in the timelines")
+    fields = tag("fieldset", legend, boxes, only if lost else None)
     return join(
         tag("h2", "Timelines", id="timelines"),
         tag(
@@ -255,7 +256,7 @@ def _filters(drill: Drill) -> Html:
             "Each mark is a request, where it ended; the higher, the longer it took. A column under a number is a restart.",
             class_="lead",
         ),
-        tag("form", tag("fieldset", legend, boxes, only if lost else None), class_="legend", autocomplete="off"),
+        tag("form", fields, class_="legend", autocomplete="off") if len(boxes) > 1 else None,
     )
 
 
