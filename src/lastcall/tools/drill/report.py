@@ -362,10 +362,14 @@ def _reasons(run: Run) -> Html | None:
     if not run.reasons:
         return None
     items = [
-        tag("li", tag("b", f"{reason.count:,} × {reason.what}"), tag("span", prose(reason.why)))
+        tag("li", tag("b", f"{reason.count:,} × {reason.what}"), tag("span", prose(_ended(reason.why))))
         for reason in run.reasons
     ]
     return tag("div", tag("h5", "Why"), tag("ul", items), class_="reasons")
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "!", "?")) else sentence + "."
 
 
 def _losses(run: Run) -> Html | None:
@@ -382,10 +386,11 @@ def _losses(run: Run) -> Html | None:
         for at in lost[:LISTED_MAX]
     ]
     more = len(lost) - LISTED_MAX
-    rest = tag("p", f"and {count(more, 'loss', 'losses')} more: the whole list is in the JSON", class_="more")
+    rest = tag("p", f"and {more:,} more: the whole list is in the JSON", class_="more")
     logged = sum(len(lines.get(at, [])) for at in lost)
     said = f", with {count(logged, 'line')} of nginx's error log" if logged else ""
-    title = f"{count(len(lost), 'loss', 'losses')}, one by one{said}"
+    # not all of them are losses: who is refused after a stop for good knows that nothing was done
+    title = f"{count(len(lost), 'request')} that went wrong, one by one{said}"
     return _folded(title, tag("ol", items, class_="losses-list"), rest if more > 0 else None)
 
 

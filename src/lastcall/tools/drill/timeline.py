@@ -201,7 +201,10 @@ def told(run: Run, at: int) -> str:
 def caption(run: Run) -> Html:
     """What the lines and bands are."""
     if not run.restarts:
-        return prose("No restart: this is what the others are compared with.")
+        control = run.strategy in ("none", "")
+        return prose(
+            "No restart: this is what the others are compared with." if control else "Nobody ordered a restart."
+        )
     whats = list(dict.fromkeys(restart.what for restart in run.restarts))
     shown = "; ".join(f"`{what}`" for what in whats[:2]) + ("; and others" if len(whats) > 2 else "")
     longest = max(restart.ended - restart.began for restart in run.restarts)

@@ -66,7 +66,7 @@ def test_each_loss_is_named_with_what_nginx_logged_about_it() -> None:
     assert re.search(
         rf"502, half done: [\d.]+ s, after [\d.]+ ms, at restart 1 \(d1\.{lost}\) 2026/11/25 [^:]+:31:12", page
     )
-    assert "1 loss, one by one, with 1 line of nginx's error log" in page.replace("&#x27;", "'")
+    assert "1 request that went wrong, one by one, with 1 line of nginx's error log" in page.replace("&#x27;", "'")
     assert "and 3 lines more, which were not kept" in page
 
 
@@ -88,7 +88,7 @@ def test_a_large_result_makes_a_page_that_can_be_sent() -> None:
     assert len(html) < 1_200_000
     assert html.count('href="#k-refused"') >= 3000
     assert html.count("<title>refused") == TOLD_MAX
-    assert f"and {3000 - LISTED_MAX:,} losses more" in html
+    assert f"and {3000 - LISTED_MAX:,} more" in html
 
 
 def test_what_is_not_there_leaves_no_hole() -> None:
