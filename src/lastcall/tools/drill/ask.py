@@ -6,17 +6,20 @@ import math
 import shutil
 import textwrap
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import click
 import msgspec
 
-from lastcall.core import exits
 from lastcall.core.mistakes import Mistake
 from lastcall.core.quantities import parse_duration
 from lastcall.tools.drill.cost import GAP, Cost, Estimate, Interval, Question, estimate
 from lastcall.tools.page import count, seconds
 from lastcall.tools.report import printable
+
+RESTARTS: Final = 5
+"""In each run, where nobody says."""
+RESTARTS_MAX: Final = 1000
 
 
 def lines(found: Estimate) -> list[str]:
@@ -86,7 +89,10 @@ def _duration(ctx: click.Context, param: click.Parameter, text: str | None) -> f
 
 
 def options(command: _Command) -> _Command:
-    """The options of `lastcall drill --from-access-log`: `question` makes one of what they were given."""
+    """The options of `lastcall drill --from-access-log`: `question` makes one of what they were given.
+
+    `--restarts` is one of them, and means what it says: how many restarts, or which. `times` has the number.
+    """
     path = click.Path(exists=True, dir_okay=False, allow_dash=False)
     for option in (
         click.option(
@@ -102,7 +108,10 @@ def options(command: _Command) -> _Command:
             "--log-format", default="", metavar="FORMAT",
             help="nginx's log_format, php-fpm's access.format, gunicorn's, or combined, fpm, json.",
         ),
-        click.option("--restarts", multiple=True, metavar="CRON", help='When it is restarted: "28 5 * * *".'),
+        click.option(
+            "--restarts", multiple=True, metavar="N",
+            help='In each run.  [default: 5]  With --from-access-log: when, as cron has it, "28 5 * * *".',
+        ),
         click.option(
             "--from-access-log", "from_access_log", multiple=True, type=path, metavar="FILE",
             help="Restart nothing; estimate from this log (also .gz) what restarts by the clock cost.",
@@ -116,23 +125,28 @@ def question(
     from_access_log: tuple[str, ...], restarts: tuple[str, ...], log_format: str, duration: float | None,
     gap: float | None, zone: str,
 ) -> Question | None:  # fmt: skip
-    """What the options ask for; None: nothing. Raises click.UsageError where one is given without the other."""
+    """What the options ask for; None: nothing. Raises click.UsageError where a log comes without a schedule."""
     if not from_access_log:
-        if restarts:
-            raise click.UsageError("--restarts goes with --from-access-log: what do the requests look like?")
         return None
     if not restarts:
         raise click.UsageError('--from-access-log needs a schedule: --restarts "28 5 * * *"')
     return Question(list(from_access_log), list(restarts), log_format, duration, gap, zone)
 
 
+def times(restarts: tuple[str, ...]) -> int:
+    """How many restarts. Raises click.UsageError where it is no number, or too large a one."""
+    text = restarts[-1] if restarts else str(RESTARTS)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= RESTARTS_MAX):
+        raise click.BadParameter(f"{text!r} is not a number from 1 to {RESTARTS_MAX}", param_hint="--restarts")
+    return int(text)
+
+
 def answer(asked: Question, *, as_json: bool) -> None:
-    """Print the estimate; a mistake ends the command with EX_USAGE."""
+    """Print the estimate. Raises click.UsageError where there is none."""
     try:
         found = estimate(asked)
     except Mistake as mistake:
-        click.echo(f"lastcall: {mistake}", err=True)
-        raise click.exceptions.Exit(exits.USAGE) from None
+        raise click.UsageError(str(mistake)) from None
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
         return

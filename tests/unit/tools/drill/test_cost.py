@@ -259,6 +259,8 @@ def command() -> click.Command:
         question = ask.question(from_access_log, restarts, log_format, duration, gap, zone)
         if question is not None:
             ask.answer(question, as_json=as_json)
+        else:
+            click.echo(ask.times(restarts))
 
     return asked
 
@@ -291,10 +293,17 @@ def test_the_answer_as_json(folder: Path, command: click.Command) -> None:
     assert math.isfinite(found.costs[0].cut_a_year.high)
 
 
+def test_without_a_log_restarts_are_counted(command: click.Command) -> None:
+    """The same option: how many, or when."""
+    assert CliRunner().invoke(command, ["--restarts", "7"]).output == "7\n"
+    assert CliRunner().invoke(command, []).output == "5\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--restarts", INCIDENT], "--restarts goes with --from-access-log"),
+        (["--restarts", INCIDENT], "is not a number from 1 to 1000"),
+        (["--restarts", "1001"], "is not a number from 1 to 1000"),
         (["--from-access-log", "{file}"], "needs a schedule"),
         (["--from-access-log", "{file}", "--restarts", "never"], "is no cron expression"),
         (["--from-access-log", "{file}", "--restarts", INCIDENT, "--zone", "Mars/Base"], "is no time zone"),
