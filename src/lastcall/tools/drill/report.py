@@ -5,6 +5,7 @@ It shows a `Drill` and decides nothing: verdicts, reasons and recommendations co
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from itertools import groupby
@@ -19,6 +20,9 @@ from lastcall.tools.page import Html, anchor, count, join, percent, prose, secon
 
 LISTED_MAX: Final = 300
 """Losses of a run that are listed with their words; all of them are in the timeline and in the JSON."""
+
+EVEN_MAX: Final = 5
+"""Columns of the table that have the same width; more of them are as wide as they need, and the table may scroll."""
 
 _STRENGTH: Final = {
     Strength.PROVED: "One loss would have been proof enough.",
@@ -146,7 +150,7 @@ def _matrix(drill: Drill, names: dict[int, str]) -> Html | None:
         cells.setdefault((run.strategy_title, run.title, str(run.path)), run)
     several = len({path for _, path in columns}) > 1
     head = [
-        tag("th", title, tag("small", path) if several else None, scope="col", role="columnheader")
+        tag("th", _breakable(title), tag("small", path) if several else None, scope="col", role="columnheader")
         for title, path in columns
     ]
     # the roles are a table's own; a telephone shows it as blocks, and then browsers forget them
@@ -169,11 +173,16 @@ def _matrix(drill: Drill, names: dict[int, str]) -> Html | None:
             role="rowgroup",
         ),
         tag("tbody", rows, role="rowgroup"),
-        class_="matrix",
+        class_="matrix even" if len(columns) <= EVEN_MAX else "matrix",
         role="table",
     )
     box = tag("div", table, class_="scroll", tabindex=0, role="region", aria_labelledby="at-a-glance")
     return tag("section", tag("h2", "At a glance", id="at-a-glance"), box)
+
+
+def _breakable(name: str) -> list[Html | str]:
+    """A long setting's name may be broken behind its underscores."""
+    return [part if part != "_" else join("_", tag("wbr")) for part in re.split("(_)", name)]
 
 
 def _named(column: tuple[str, str], several: bool) -> str:

@@ -7,6 +7,7 @@ a pixel; losses are elements of their own, with their words.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from lastcall.tools.drill import kinds
@@ -23,6 +24,7 @@ TOLD_MAX: Final = 1500
 """Losses of a run with words of their own, which are most of a large page; beyond, only their shape is there."""
 LABELS_MAX: Final = 12
 """Restarts with a number above them; with more of them, every n-th has one."""
+_PID: Final = re.compile(r"\b\d{2,}\b")
 
 
 def symbols() -> Html:
@@ -205,7 +207,8 @@ def caption(run: Run) -> Html:
         return prose(
             "No restart: this is what the others are compared with." if control else "Nobody ordered a restart."
         )
-    whats = list(dict.fromkeys(restart.what for restart in run.restarts))
+    # each restart has a pid of its own
+    whats = list(dict.fromkeys(_PID.sub("PID", restart.what) for restart in run.restarts))
     shown = "; ".join(f"`{what}`" for what in whats[:2]) + ("; and others" if len(whats) > 2 else "")
     longest = max(restart.ended - restart.began for restart in run.restarts)
     many = len(run.restarts)
