@@ -6,7 +6,7 @@ import math
 import shutil
 import textwrap
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, TypedDict, TypeVar, Unpack
 
 import click
 import msgspec
@@ -78,6 +78,17 @@ def _amount(value: float) -> str:
 
 # --- The command's options ---------------------------------------------------
 
+
+class Options(TypedDict):
+    """What the options were given, but for `--restarts`."""
+
+    from_access_log: tuple[str, ...]
+    log_format: str
+    duration: float | None
+    gap: float | None
+    zone: str
+
+
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
@@ -121,16 +132,23 @@ def options(command: _Command) -> _Command:
     return command
 
 
-def question(
-    from_access_log: tuple[str, ...], restarts: tuple[str, ...], log_format: str, duration: float | None,
-    gap: float | None, zone: str,
-) -> Question | None:  # fmt: skip
+def question(restarts: tuple[str, ...], **given: Unpack[Options]) -> Question | None:
     """What the options ask for; None: nothing. Raises click.UsageError where a log comes without a schedule."""
-    if not from_access_log:
+    if not given["from_access_log"]:
+        alone = [name for name, value in given.items() if value not in ("", (), None)]
+        if alone:
+            raise click.UsageError(f"--{alone[0].replace('_', '-')} goes with --from-access-log")
         return None
     if not restarts:
         raise click.UsageError('--from-access-log needs a schedule: --restarts "28 5 * * *"')
-    return Question(list(from_access_log), list(restarts), log_format, duration, gap, zone)
+    return Question(
+        files=list(given["from_access_log"]),
+        restarts=list(restarts),
+        log_format=given["log_format"],
+        duration=given["duration"],
+        gap=given["gap"],
+        zone=given["zone"],
+    )
 
 
 def times(restarts: tuple[str, ...]) -> int:

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar, Unpack
 
 import click
 
 from lastcall.core.mistakes import Mistake
 from lastcall.core.quantities import parse_duration, parse_size
-from lastcall.tools.drill import choose, results, targets, text
+from lastcall.tools.drill import ask, choose, results, show, targets, text
 from lastcall.tools.drill.choose import Choice
 from lastcall.tools.drill.drill import Agenda, agenda, agenda_of, usual_paths
 from lastcall.tools.drill.drill import drill as run_drill
@@ -33,8 +33,8 @@ CONNECTIONS_MAX: Final = 1000
 """One process holds them, and a server of a few workers has a queue of some hundred."""
 RATE_MAX: Final = 5000.0
 """Requests a second: more than a core of ours can send."""
-RESTARTS_MAX: Final = 1000
 FOLDER: Final = click.Path(path_type=Path, file_okay=False)
+FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
 PATHS: Final = {"direct": Way.DIRECT, "nginx": Way.NGINX_NEW, "nginx-kept": Way.NGINX_KEPT}
 
@@ -117,6 +117,8 @@ Examples:
   lastcall drill --rate 200 --connections 64 --json > drill.json
   lastcall drill --target mydrill.toml
   lastcall drill --attach --url http://127.0.0.1:8000/x --do "systemctl reload myapp"
+  lastcall drill --from-result drill.json --report drill.html
+  lastcall drill --from-access-log /var/log/nginx/access.log --restarts "28 5 * * *"
 
 \b
 Targets: {", ".join(FORMS[:7])},
@@ -149,7 +151,6 @@ be done, 130 after Ctrl-C when nothing had been lost until then.
     metavar="STEP,...",
     help="Fire when a request is held at this step, or one at each: all.",
 )
-@click.option("--restarts", type=click.IntRange(1, RESTARTS_MAX), default=5, show_default=True, help="In each run.")
 @click.option("--pause", callback=_duration, default="1s", show_default=True, help="Between two restarts.")
 @click.option("--connections", type=click.IntRange(1, CONNECTIONS_MAX), default=12, show_default=True)
 @click.option(
@@ -166,12 +167,16 @@ be done, 130 after Ctrl-C when nothing had been lost until then.
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="Say nothing while it runs.")
 @click.option("--folder", type=FOLDER, metavar="DIR", help="Keep logs and configurations there.")
+@click.option("--report", "page", type=FILE, metavar="FILE", callback=show.place, help="Draw the result: an HTML file.")
+@click.option("--from-result", "former", type=FILE, metavar="FILE", help="Show a result that --json has printed.")
+@ask.options
 def drill(
     against: tuple[str, ...], target: Path | None, attach: bool, url: str | None, do: str | None, wait: str,
     method: str | None, data: str | None, header: tuple[str, ...], allow_host: str | None, strategy: tuple[str, ...],
     path: tuple[str, ...], phase: tuple[str, ...],
-    restarts: int, pause: float, connections: int, rate: float, pace: float, keep: bool, body: int, slow: float,
-    work: float, timeout: float, seed: int, as_json: bool, quiet: bool, folder: Path | None,
+    pause: float, connections: int, rate: float, pace: float, keep: bool, body: int, slow: float,
+    work: float, timeout: float, seed: int, as_json: bool, quiet: bool, folder: Path | None, page: Path | None,
+    former: Path | None, restarts: tuple[str, ...], **cost: Unpack[ask.Options],
 ) -> None:  # fmt: skip
     """Restart a server under load, in every way that operators do, and say what was lost.
 
@@ -179,18 +184,47 @@ def drill(
     clients saw and what the ledgers have is compared. Servers are started in a temporary folder, on 127.0.0.1. Your own
     server is described in a file (--target; docs/DRILL.md has the keys), or runs already (--attach).
     """
+    asked = ask.question(restarts, **cost)
+    if asked is not None:
+        ask.answer(asked, as_json=as_json)
+        return
+    if former is not None:
+        _end(_kept(former), page, as_json=as_json)
+    times = ask.times(restarts)
     settings = Settings(
-        connections, rate, pace, keep, body, slow, work, restarts, seed, timeout, others={"pause": f"{pause:g}s"}
+        connections, rate, pace, keep, body, slow, work, times, seed, timeout, others={"pause": f"{pause:g}s"}
     )
     choice = Choice(against, target, attach, url, do, wait, method, data, header, allow_host)
     plan, steps = _agenda(choice, _words(strategy), _words(path), _words(phase), settings)
     _begin(plan, _folder(folder))
-    with Progress(sys.stderr, len(plan.items), len(steps) or restarts, quiet=quiet) as progress:
+    with Progress(sys.stderr, len(plan.items), len(steps) or times, quiet=quiet) as progress:
         for one in plan.skipped:
             progress.say(f"skipped: {one.target}{', ' if one.strategy else ''}{one.strategy}: {one.why}")
         result = run_drill(plan, settings, pause, steps, ["lastcall", *sys.argv[1:]], progress, folder)
-    click.echo(results.encode(result) if as_json else text.summary(result))
-    raise click.exceptions.Exit(exit_code(result))
+    _end(result, page, as_json=as_json)
+
+
+def _kept(file: Path) -> Drill:
+    """A result of earlier."""
+    try:
+        return show.read(file)
+    except Mistake as mistake:
+        raise click.BadParameter(str(mistake), param_hint="--from-result") from None
+
+
+def _end(result: Drill, page: Path | None, *, as_json: bool) -> NoReturn:
+    """Show it, draw it, and end with what it says. A page that cannot be written takes nothing from the result."""
+    plots = [] if as_json else show.plots(result, sys.stdout)
+    click.echo(results.encode(result) if as_json else "\n".join([*plots, text.summary(result)]))
+    code = exit_code(result)
+    if page is not None:
+        try:
+            show.write(result, page)
+            click.echo(f"report: {page}", err=True)
+        except Mistake as mistake:
+            click.echo(f"lastcall: {mistake}", err=True)
+            code = code or UNDONE
+    raise click.exceptions.Exit(code)
 
 
 def _agenda(

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
-import click
 import msgspec
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
+from lastcall.cli import main
 from lastcall.core.accesslog import MONTHS
 from lastcall.core.mistakes import Mistake
 from lastcall.tools.drill import ask, cost
@@ -245,32 +245,15 @@ def test_arithmetic() -> None:
 # --- On the command line ------------------------------------------------------
 
 
-@pytest.fixture
-def command() -> click.Command:
-    """A command with these options."""
-
-    @click.command
-    @ask.options
-    @click.option("--json", "as_json", is_flag=True)
-    def asked(
-        from_access_log: tuple[str, ...], restarts: tuple[str, ...], log_format: str, duration: float | None,
-        gap: float | None, zone: str, as_json: bool,
-    ) -> None:  # fmt: skip
-        question = ask.question(from_access_log, restarts, log_format, duration, gap, zone)
-        if question is not None:
-            ask.answer(question, as_json=as_json)
-        else:
-            click.echo(ask.times(restarts))
-
-    return asked
+def lastcall(*arguments: str) -> Result:
+    """Run `lastcall drill` with this command line."""
+    return CliRunner().invoke(main, ["drill", *arguments])
 
 
-def test_the_answer_in_words(folder: Path, command: click.Command) -> None:
+def test_the_answer_in_words(folder: Path) -> None:
     """What, how sure, of what, and what is to be understood by it."""
     file = log(folder, traffic(7, 10, 0.4))
-    done = CliRunner().invoke(
-        command, ["--from-access-log", file, "--restarts", INCIDENT, "--log-format", FORM, "--gap", "500ms"]
-    )
+    done = lastcall("--from-access-log", file, "--restarts", INCIDENT, "--log-format", FORM, "--gap", "500ms")
     assert done.exit_code == 0, done.output
     assert "28 5 * * *  At 05:28 every day: 365 restarts a year" in done.output
     assert "each cuts      4.0 (4.0 to 4.0) in flight; a single one: 1 to 8" in done.output
@@ -280,29 +263,28 @@ def test_the_answer_in_words(folder: Path, command: click.Command) -> None:
     assert all(len(line) <= 110 for line in done.output.splitlines())
 
 
-def test_the_answer_as_json(folder: Path, command: click.Command) -> None:
+def test_the_answer_as_json(folder: Path) -> None:
     """The same, whole."""
     file = log(folder, traffic(3, 10, 0.4))
-    done = CliRunner().invoke(
-        command, ["--from-access-log", file, "--restarts", INCIDENT, "--log-format", FORM, "--json"]
-    )
-    found = msgspec.json.decode(done.output, type=Estimate)
+    done = lastcall("--from-access-log", file, "--restarts", INCIDENT, "--log-format", FORM, "--json")
+    found = msgspec.json.decode(done.stdout, type=Estimate)
     assert found.gap == cost.GAP
     assert "php-fpm" in found.gap_words
-    assert json.loads(done.output)["costs"][0]["a_year"] == 365
+    assert json.loads(done.stdout)["costs"][0]["a_year"] == 365
     assert math.isfinite(found.costs[0].cut_a_year.high)
 
 
-def test_without_a_log_restarts_are_counted(command: click.Command) -> None:
+def test_without_a_log_restarts_are_counted() -> None:
     """The same option: how many, or when."""
-    assert CliRunner().invoke(command, ["--restarts", "7"]).output == "7\n"
-    assert CliRunner().invoke(command, []).output == "5\n"
+    assert (ask.times(("7",)), ask.times(())) == (7, 5)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--restarts", INCIDENT], "is not a number from 1 to 1000"),
+        (["--zone", "UTC"], "--zone goes with --from-access-log"),
+        (["--gap", "0s"], "--gap goes with --from-access-log"),
         (["--restarts", "1001"], "is not a number from 1 to 1000"),
         (["--from-access-log", "{file}"], "needs a schedule"),
         (["--from-access-log", "{file}", "--restarts", "never"], "is no cron expression"),
@@ -311,10 +293,10 @@ def test_without_a_log_restarts_are_counted(command: click.Command) -> None:
         (["--from-access-log", "{file}", "--restarts", INCIDENT, "--log-format", "x"], "is no log format"),
     ],
 )
-def test_what_cannot_be_answered(folder: Path, command: click.Command, arguments: list[str], words: str) -> None:
+def test_what_cannot_be_answered(folder: Path, arguments: list[str], words: str) -> None:
     """Is a line, not a traceback."""
     file = log(folder, traffic(2, 1, 0.4))
-    done = CliRunner().invoke(command, [one.format(file=file) for one in arguments])
-    assert done.exit_code != 0
+    done = lastcall(*(one.format(file=file) for one in arguments))
+    assert done.exit_code == 2
     assert words in done.output
     assert "Traceback" not in done.output

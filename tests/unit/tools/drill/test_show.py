@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from click.testing import CliRunner, Result
 
+from lastcall.cli import main
 from lastcall.core.mistakes import Mistake
 from lastcall.tools.drill import results, show
 from support.drill.sample import Losses, drill, run, whole
@@ -57,3 +59,39 @@ def test_what_cannot_be_read_or_written_is_named(folder: Path) -> None:
             show.read(wrong)
     with pytest.raises(Mistake, match="directory"):
         show.write(drill(), folder)
+
+
+def lastcall(*arguments: str) -> Result:
+    """Run `lastcall drill` with this command line."""
+    return CliRunner().invoke(main, ["drill", *arguments])
+
+
+@pytest.mark.parametrize(("losses", "code"), [(Losses(), 0), (Losses(reset=1), 1)])
+def test_a_page_of_a_result_that_was_kept(folder: Path, losses: Losses, code: int) -> None:
+    """Nothing is restarted; the exit code is the one that the drill had."""
+    found = drill(run("x", "HUP", losses))
+    (folder / "drill.json").write_bytes(results.encode(found))
+    done = lastcall("--from-result", str(folder / "drill.json"), "--report", str(folder / "drill.html"))
+    assert done.exit_code == code
+    assert found.verdict.sentence in done.stdout
+    assert f"report: {folder / 'drill.html'}" in done.stderr
+    assert found.verdict.sentence in (folder / "drill.html").read_text()
+
+
+def test_a_page_that_cannot_be_written_takes_nothing_from_the_result(folder: Path) -> None:
+    """It is shown all the same, and the exit code tells. Where there is no folder, that is said before anything is done."""
+    (folder / "drill.json").write_bytes(results.encode(drill(run("x", "HUP", Losses()))))
+    done = lastcall("--from-result", str(folder / "drill.json"), "--report", "/proc/drill.html")
+    assert (done.exit_code, "0 of 1,200 lost" in done.stdout) == (2, True)
+    assert "/proc/drill.html: " in done.stderr
+    early = lastcall("--report", str(folder / "none" / "drill.html"))
+    assert early.exit_code == 2
+    assert "there is no directory" in early.output
+
+
+def test_what_is_no_result_is_a_usage_error(folder: Path) -> None:
+    """In a line."""
+    (folder / "x.json").write_text("{}")
+    done = lastcall("--from-result", str(folder / "x.json"))
+    assert done.exit_code == 2
+    assert "this is no result of a drill" in " ".join(done.output.split())
