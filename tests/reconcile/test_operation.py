@@ -74,6 +74,13 @@ def test_no_verdict_changes_no_state(ask: Ask, folder: Path) -> None:
     assert (folder / "state").read_bytes() == before
 
 
+def test_what_is_pending_is_no_news(ask: Ask, folder: Path) -> None:
+    """It is not off, and may never be."""
+    options = ("--state", str(folder / "state"), "--time", "at", "--ignore-younger", "5m")
+    done = ask("id,at\na,2099-01-01T00:00:00Z\nb,2017-06-25T00:00:00Z\n", "id,at\nb,2017-06-25T00:00:00Z\n", *options)
+    assert (done.code, done.summary["new"], done.finding("a").get("new")) == (0, 0, None)
+
+
 # --- The alarm ----------------------------------------------------------------
 
 

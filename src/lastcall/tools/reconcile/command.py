@@ -27,7 +27,7 @@ from lastcall.tools.reconcile.run import Means, Run, alone
 from lastcall.tools.report import printable
 
 AGREE, OFF, NO_VERDICT = 0, 1, 2
-FORMATS = ("text", "json", "csv")
+FORMATS = ("text", "json", "csv", "html")
 _PATH = click.Path(path_type=Path)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -163,6 +163,10 @@ def _write(run: Run, summary: Summary, form: str, file: Path | None, shown: int)
     match form:
         case "json":
             text = msgspec.json.format(msgspec.json.encode(summary)).decode()
+        case "html":
+            from lastcall.tools.reconcile import page  # noqa: PLC0415 (only who wants a page loads it)
+
+            text = page.draw(summary)
         case "csv":
             path = file or run.folder / "findings.csv"
             run.copy_all(path)
@@ -184,7 +188,7 @@ def _write(run: Run, summary: Summary, form: str, file: Path | None, shown: int)
 
 def _forms(output: tuple[Path, ...]) -> dict[Path, str]:
     """What is wanted in each file, by its name. Raises NoVerdict."""
-    suffixes = {".txt": "text", ".json": "json", ".csv": "csv"}
+    suffixes = {".txt": "text", ".json": "json", ".csv": "csv", ".html": "html"}
     for file in output:
         if file.suffix not in suffixes:
             raise NoVerdict(f"--output {file}: a report ends in {', '.join(suffixes)}")
@@ -307,7 +311,7 @@ Examples:
       --since 2d --ignore-younger 5m --cuts /run/lastcall/gift
   lastcall reconcile 'cmd:ssh bank cat ledger.csv' sqlite:orders.db#orders --left-format csv --key id \\
       --compare amount --left-column id=reference --left-column 'amount=cents::bigint * 0.01'
-  lastcall reconcile env:BANK env:SHOP --key id --state /var/lib/gift.state --output report.json \\
+  lastcall reconcile env:BANK env:SHOP --key id --state /var/lib/gift.state --output report.html \\
       --alarm 'mail -s reconcile ops@example.org' --alarm-when change
 
 \b
@@ -352,9 +356,11 @@ Exit codes: 0 the ledgers agree, 1 they do not, 2 there is no verdict.
 @click.option("--webhook", metavar="URL", callback=_url, help="Gets it as a POST.")
 @click.option("--alarm-when", type=click.Choice(("off", "change", "always")), default="off", show_default=True)
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--output", type=_PATH, multiple=True, metavar="FILE", help="Also write a .txt, .json or .csv.")
+@click.option("--output", type=_PATH, multiple=True, metavar="FILE", help="Also write a .txt, .json, .csv or .html.")
 @click.option("--show", type=click.IntRange(0), default=20, show_default=True, help="Orders of each kind in a text.")
-@click.option("--rows", type=click.IntRange(0), default=1000, show_default=True, help="... in JSON; CSV has all.")
+@click.option(
+    "--rows", type=click.IntRange(0), default=1000, show_default=True, help="... in JSON and HTML; CSV has all."
+)
 @click.option("--spool", type=_PATH, metavar="DIR", help="Where the evidence lies.")
 @click.option(
     "--keep", default="7d", show_default=True, callback=_duration, metavar="TIME", help="... and for how long."

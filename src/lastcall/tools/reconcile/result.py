@@ -153,7 +153,7 @@ def findings(
     )
     found = [_finding(question, verdict, row) for row in rows]
     for one in found:
-        if known is not None:
+        if known is not None and verdict in OFF:
             key = key_text(one.key.values())
             one.since, one.new = known.get(f"{verdict.value} {key}", ""), f"{verdict.value} {key}" not in known
     _locate(found, readings)
