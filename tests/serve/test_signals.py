@@ -239,8 +239,8 @@ def test_a_worker_that_crashes_leaves_its_stack_in_the_log(shop: Shop, code: Pat
 
 
 def test_workers_end_when_their_master_is_killed(shop: Shop) -> None:
-    """No orphan goes on listening."""
-    server = shop()
+    """Where none is to be waited for: no orphan goes on listening."""
+    server = shop("--orphan-timeout", "0")
     workers = server.workers()
     os.kill(server.pid, signal.SIGKILL)
     server.wait()

@@ -187,7 +187,7 @@ def test_a_worker_that_rests_may_be_ended_by_hand(shop: Shop) -> None:
 
 def test_workers_that_rest_end_when_their_master_is_killed(shop: Shop) -> None:
     """Nobody could call them back."""
-    server = shop("--trial", "60")
+    server = shop("--trial", "60", "--orphan-timeout", "0")
     server.signal(signal.SIGHUP)
     eventually(lambda: len(resting(server)) == 2, "the old rest")
     workers = server.workers()

@@ -102,6 +102,9 @@ class Port:
     def kill(self, pid: int, number: int) -> None:
         raise NotImplementedError
 
+    def kill_by(self, pidfd: int, number: int) -> None:
+        raise NotImplementedError
+
     def reap(self) -> list[tuple[int, int]]:
         raise NotImplementedError
 
@@ -140,8 +143,9 @@ class World:
         self._log = log
         self._outcome = Outcome()
         self._rescue = Rescue(
-            Port(), self._board, self._inbox, lambda: Replay("safe"), self._outcome.fates.extend, lambda _: None
-        )
+            Port(), self._board, self._inbox, lambda: Replay("safe"), self._outcome.fates.extend, lambda _: None,
+            lambda _: None,
+        )  # fmt: skip
         self._serial = 0
         self._asked_twice = False
         self.client = http.Connection(
@@ -170,7 +174,7 @@ class World:
         place = Place(
             settings=Settings(workers=1), serial=self._serial, generation=1, listeners=(self._listener,), former=(),
             inbox=self._inbox, board=self._board, slot=slot, error_log=self._log, access_log=None, trust=Trust(()),
-            say=lambda _report, _text: None, spend_after=0,
+            bequest=None, say=lambda _report, _text: None, spend_after=0,
         )  # fmt: skip
         return Lone(place, self._app)
 

@@ -13,9 +13,10 @@ import msgspec
 
 from lastcall.protocol.control import Status
 from lastcall.runtime import custody
-from support.processes import ROOT, WITHIN_S, Process, children, comm, eventually, free_port, lines
+from support.processes import ROOT, WITHIN_S, Process, children, comm, eventually, free_port, lines, session
 
 READY = "ready to handle connections"
+TAKEN_OVER = "NOTICE: took over "
 PROGRAM = (sys.executable, "-m", "lastcall")
 
 
@@ -56,6 +57,7 @@ class Server:
         self._arguments = [*prefix, *program, "serve", *arguments, *listen, *own]
         self._cwd = cwd or folder
         self._pass_fds = pass_fds
+        self._former: list[Process] = []
         self.process = self._start()
 
     def _start(self) -> Process:
@@ -66,7 +68,30 @@ class Server:
     def start_again(self) -> None:
         """Start it once more, as it was started, after it has ended; the caller waits for what it waits for."""
         assert self.process.ended is not None, "it still runs"
+        self._former.append(self.process)
         self.process = self._start()
+
+    def kill_master(self) -> None:
+        """SIGKILL for the master alone; returns when it is gone."""
+        self.process.signal(signal.SIGKILL)
+        self.process.wait()
+
+    def wait_log_of_the_dead(self, text: str) -> None:
+        """Wait until its workers have written a text, though the master has ended."""
+        eventually(lambda: text in self.log(), f"{text!r} in\n{self.everything()}")
+
+    def again(self) -> subprocess.CompletedProcess[str]:
+        """The same command line once more, while it runs; its outcome."""
+        return subprocess.run(
+            self._arguments, env={**os.environ, **self._env}, cwd=self._cwd, capture_output=True, text=True,
+            timeout=WITHIN_S, check=False,
+        )  # fmt: skip
+
+    def be_taken_over(self) -> None:
+        """Start the next master, and wait until it has what this one has left."""
+        before = self.log().count(TAKEN_OVER)
+        self.start_again()
+        self.wait_log(TAKEN_OVER, before + 1)
 
     def wait_ready(self) -> Server:
         """Wait until the first generation is in service."""
@@ -111,8 +136,9 @@ class Server:
         return [pid for pid in self.processes() if comm(pid) != custody.NAME]
 
     def processes(self) -> list[int]:
-        """The pids of all of the master's processes: workers, and their custodians."""
-        return children(self.pid)
+        """The pids of the master's processes, workers and custodians: its own, and those that it has adopted."""
+        orphans = [pid for former in self._former for pid in session(former.pid)]
+        return [*(children(self.pid) if self.process.ended is None else session(self.pid)), *orphans]
 
     def log(self) -> str:
         """The error log so far."""
@@ -167,11 +193,15 @@ class Server:
 
     def stop(self, within: float = WITHIN_S) -> int:
         """SIGTERM, wait, nobody left; the exit code."""
-        return self.process.stop(within)
+        code = self.process.stop(within)
+        left = [pid for former in self._former for pid in session(former.pid)]
+        assert not left, f"{left} were adopted, and outlive the master\n{self.everything()}"
+        return code
 
     def kill(self) -> None:
         """SIGKILL for the master and all of its workers."""
-        self.process.kill()
+        for process in (self.process, *self._former):
+            process.kill()
 
 
 class Servers:

@@ -20,8 +20,19 @@ CONFIG = 78
 """EX_CONFIG: a mistake in the configuration, or a start that failed for one."""
 
 
+UNKNOWN = -1
+"""In place of a wait status: the process was not ours to wait for. A worker that was adopted from a master that has died is
+its child no more, and nobody else's that could tell."""
+
+
+KNOWN = frozenset({OK, USAGE, SOFTWARE, CONFIG})
+"""What a master ends with that has not died: it has said why."""
+
+
 def words(status: int) -> str:
     """`with code 3` or `on signal 11 (SIGSEGV - core dumped)`, from a wait status as waitpid(2) gives it."""
+    if status == UNKNOWN:
+        return "with a status that is not known"
     number = status & 0x7F
     if number == 0:
         return f"with code {status >> 8 & 0xFF}"
@@ -31,9 +42,9 @@ def words(status: int) -> str:
 
 def killed(status: int) -> bool:
     """SIGKILL: nobody sends it to himself by mistake."""
-    return status & 0x7F == 9
+    return status != UNKNOWN and status & 0x7F == 9
 
 
 def code(status: int) -> int | None:
     """The exit code, or None after a signal."""
-    return status >> 8 & 0xFF if status & 0x7F == 0 else None
+    return status >> 8 & 0xFF if status != UNKNOWN and status & 0x7F == 0 else None

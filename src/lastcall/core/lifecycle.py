@@ -150,6 +150,8 @@ class Master:
     """The last one given to a worker."""
     generation: int = 1
     """The last one given to a release. A rollback does not give it back."""
+    first: int = 1
+    """The release that this pool began with, or has begun anew with: no reload led to it."""
     generations: tuple[int, ...] = (1,)
     """Those whose resources the shell still holds."""
     untried: bool = True
@@ -182,7 +184,7 @@ class Master:
     @property
     def reloading(self) -> bool:
         """A reload has begun, and its generation is not proven."""
-        return self.phase is Phase.RUNNING and self.current.generation > 1 and not self.proven
+        return self.phase is Phase.RUNNING and self.current.generation > self.first and not self.proven
 
     @property
     def lasting(self) -> bool:
@@ -340,8 +342,8 @@ def _exited(master: Master, worker: Worker, status: int, now: float) -> Master:
         return master
     if worker.ready_at is None:
         return _failed(master, worker, f"exited {exits.words(status)} before it was ready", now)
-    if master.proven and exits.killed(status):
-        return master  # by somebody, or for want of memory: it says nothing about the code
+    if master.proven and (exits.killed(status) or status == exits.UNKNOWN):
+        return master  # by somebody, or for want of memory, or nobody knows: it says nothing about the code
     served = now - worker.ready_at
     if served >= (max(policy.min_uptime, policy.trial) if _on_trial(master) else policy.min_uptime):
         return master
@@ -557,7 +559,7 @@ def _prove(master: Master, now: float) -> Master:
     if not master.announced:
         master = _emit(master, Write(notes.ReadyToServe()))
     note = notes.ReloadFinished(master.current.generation)
-    if master.current.generation > 1:
+    if master.current.generation > master.first:
         master = _emit(master, Write(note))
     master = replace(master, fallback=master.current, overtaken=(), announced=True)
     return _end_reload(master, ok=True, text=note.text())

@@ -626,6 +626,112 @@ class AppSaid(Note):
         return f"[pool {self.pool}] child {self.pid} ({self.request_id}): application message: {self.said}"
 
 
+# --- Without a master ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Masterless(Note):
+    """Written by a worker; once, or as often as workers notice it at the same moment."""
+
+    pool: str
+    seconds: float
+    level = Level.ERROR
+
+    def text(self) -> str:
+        rest = (
+            f"the workers serve on, and wait {self.seconds:g} seconds for another one" if self.seconds else "they end"
+        )
+        return f"[pool {self.pool}] the master is gone: {rest}"
+
+
+@dataclass(frozen=True, slots=True)
+class NoMaster(Note):
+    """A worker has waited long enough."""
+
+    pool: str
+    pid: int
+    level = Level.ERROR
+
+    def text(self) -> str:
+        return f"[pool {self.pool}] child {self.pid} ends: no other master has come"
+
+
+@dataclass(frozen=True, slots=True)
+class TakingOver(Note):
+    """What a master has found that another one has left without a word."""
+
+    master: int
+    """The pid of the one that has died."""
+    workers: int
+    dead: int
+    """Workers that have died since, or with it."""
+    seconds: float
+    """For which there was none."""
+    level = Level.WARNING
+
+    def text(self) -> str:
+        without = f"after {self.seconds:.3f} seconds without a master"
+        died = f"; {self.dead} more have died" if self.dead else ""
+        return f"the master {self.master} has died: taking over {self.workers} workers, {without}{died}"
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver(Note):
+    """It manages on."""
+
+    workers: int
+    dead: int
+    connections: int
+    """Rescued from those that had died."""
+    cuts: int
+    """Requests of theirs that nobody can finish."""
+
+    def text(self) -> str:
+        died = (
+            f", {self.connections} connections of {self.dead} dead ones, {self.cuts} requests cut" if self.dead else ""
+        )
+        return f"took over {self.workers} workers{died}"
+
+
+@dataclass(frozen=True, slots=True)
+class NotTakenOver(Note):
+    """Workers of a master that has died, which cannot be had."""
+
+    why: str
+    level = Level.WARNING
+
+    def text(self) -> str:
+        return f"the workers of the last master are not taken over: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class MasterDied(Note):
+    """Written by whoever supervises it."""
+
+    pid: int
+    status: int
+    delay: float
+    level = Level.ERROR
+
+    def text(self) -> str:
+        how = exits.words(self.status)
+        return f"the master, pid {self.pid}, exited {how}; the next one starts in {self.delay:g} seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisionEnds(Note):
+    """The master dies again and again: nobody is helped by one more."""
+
+    pid: int
+    status: int
+    times: int
+    level = Level.ALERT
+
+    def text(self) -> str:
+        how = exits.words(self.status)
+        return f"the master, pid {self.pid}, exited {how}, as {self.times} before it: no other one is started"
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble(Note):
     """Anything an operator must see that has no line of its own: a full disk, EMFILE, a socket that will not bind."""

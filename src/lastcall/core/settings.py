@@ -304,6 +304,11 @@ class Settings:
         metavar="ROUTE", zero="replay is for all", check=_is_route,
     )
 
+    orphan_timeout: float = _setting(
+        300.0, TIMEOUTS, Kind.DURATION,
+        "When the master dies its workers serve on, and wait for the next one for this long; then they drain.",
+        metavar="TIME", zero="they drain at once",
+    )
     boot_timeout: float = _setting(
         60.0, TIMEOUTS, Kind.DURATION,
         "A worker must be ready within this.",
@@ -462,6 +467,10 @@ class Settings:
         None, PROCESS, Kind.LIMIT,
         "Bytes of a core dump.",
         metavar="N", zero="as started",
+    )
+    supervise: bool = _setting(
+        False, PROCESS, Kind.FLAG,
+        "Start the next master when this one dies. Not under systemd, whose Restart= does it.",
     )
     daemon: bool = _setting(False, PROCESS, Kind.FLAG, "Go to the background once ready.")
     # fmt: on

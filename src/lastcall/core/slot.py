@@ -25,8 +25,11 @@ SLOTS: Final = 512
 WORKERS_MAX: Final = 200
 SURGE_MAX: Final = 100
 
-HEAD: Final = struct.Struct("<IIQIIQ32x")
-"""pid, generation, serial, lanes in use, connections, requests finished; padded to 64 bytes."""
+HEAD: Final = struct.Struct("<IIQIIQQB23x")
+"""pid, generation, serial, lanes in use, connections, requests finished, when the process was started (see
+`runtime/identity.py`), whether it has ended; padded to 64 bytes."""
+ENDED: Final = struct.Struct("<B")
+ENDED_AT: Final = 40
 CONNECTIONS: Final = struct.Struct("<I")
 COUNTERS: Final = struct.Struct("<IQ")
 COUNTERS_AT: Final = 20
@@ -179,22 +182,26 @@ class Slot:
     connections: int
     requests: int
     lanes: tuple[Lane, ...]
+    started: int = 0
+    """With the pid: which process it is."""
+    ended: bool = False
+    """It has ended in order, by itself."""
 
 
-def pack_head(pid: int, generation: int, serial: int, lanes: int) -> bytes:
+def pack_head(pid: int, generation: int, serial: int, lanes: int, started: int = 0) -> bytes:
     """A fresh worker's head."""
-    return HEAD.pack(pid, generation, serial, lanes, 0, 0)
+    return HEAD.pack(pid, generation, serial, lanes, 0, 0, started, 0)
 
 
 def unpack(data: bytes) -> Slot:
     """A slot from a copy of its bytes. A lane that was being written is left out: ask again."""
-    pid, generation, serial, used, connections, requests = HEAD.unpack_from(data)
+    pid, generation, serial, used, connections, requests, started, ended = HEAD.unpack_from(data)
     lanes = []
     for number in range(min(used, LANES, (len(data) - HEAD.size) // LANE_BYTES)):
         lane = _lane(number, data, HEAD.size + number * LANE_BYTES)
         if lane is not None:
             lanes.append(lane)
-    return Slot(pid, generation, serial, connections, requests, tuple(lanes))
+    return Slot(pid, generation, serial, connections, requests, tuple(lanes), started, ended == 1)
 
 
 def lanes_used(head: bytes) -> int:

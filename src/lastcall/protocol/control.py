@@ -95,6 +95,21 @@ class LastReload(msgspec.Struct, frozen=True):
     """Unix time."""
 
 
+class LastTakeover(msgspec.Struct, frozen=True):
+    """When another master had died, and what this one has found of it."""
+
+    master: int
+    """Its pid."""
+    workers: int
+    dead: int
+    connections: int
+    cuts: int
+    seconds: float
+    """For which there was no master."""
+    at: float
+    """Unix time."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """What `lastcall status` shows."""
 
@@ -120,6 +135,7 @@ class Status(msgspec.Struct, frozen=True):
     last_reload: LastReload | None = None
     uncompleted: int = 0
     """Cuts for which `on_cut` has not returned yet, as far as this master knows of them."""
+    last_takeover: LastTakeover | None = None
     left_out: int = 0
     """Requests in flight that are not listed: the youngest, where all of them would be too many for one line."""
 

@@ -1,15 +1,16 @@
-"""What the master leaves to its next image when it re-executes itself: one JSON document in an anonymous file.
+"""What the master leaves to its next image when it re-executes itself: one JSON document in an anonymous file. The same
+document lies in the run directory, for the master after one that has died (docs/MASTER.md).
 
-Descriptors cross the exec under their numbers; everything else is here. The reader may be a newer or an older lastcall than
-the writer: fields that it does not know are ignored, those that are missing have defaults, and what cannot be read at
-all is refused by the probe, before anything has changed.
+Descriptors cross the exec under their numbers; a dead master's are nobody's. Everything else is here. The reader may be a
+newer or an older lastcall than the writer: fields that it does not know are ignored, those that are missing have defaults,
+and what cannot be read at all is refused, before anything has changed.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from lastcall.protocol.control import LastReload
+from lastcall.protocol.control import LastReload, LastTakeover
 from lastcall.protocol.papers import Papers
 
 VARIABLE = "_LASTCALL_HANDOVER"
@@ -62,6 +63,10 @@ class Worker(msgspec.Struct, frozen=True):
     keeper: int = 0
     """The custodian's pid, once it has said so."""
     limit: float | None = None
+    pidfd: int = -1
+    """Of a worker that is not the master's child; else -1."""
+    ended: int | None = None
+    """In an adoption: the worker has died since, with this wait status as far as it is known."""
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -125,7 +130,11 @@ class Reign(msgspec.Struct, frozen=True):
     cut: int
     deaths: int
     last_reload: LastReload | None = None
+    last_takeover: LastTakeover | None = None
     calm_since: float | None = None
+    first: int = 1
+    untried: bool = False
+    announced: bool = True
 
 
 class Estate(msgspec.Struct, frozen=True):
@@ -150,6 +159,10 @@ class Estate(msgspec.Struct, frozen=True):
     kept_before: bool = False
     delivered: bool = False
     """What the service manager is known to do with sockets: see `runtime/serve.py`."""
+    boot: str = ""
+    """Of the machine: pids and times of another one mean nothing."""
+    pid: int = 0
+    """The master's."""
 
 
 class Handover(msgspec.Struct, frozen=True):

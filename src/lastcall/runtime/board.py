@@ -34,6 +34,8 @@ _LEAVING_AT: Final = 9
 _CLOSED_AT: Final = 10
 _PARKING_AT: Final = 11
 _FROZEN_AT: Final = 12
+_MASTERLESS: Final = struct.Struct("<d")
+_MASTERLESS_AT: Final = 24
 LAYOUT: Final = "lastcal3"
 """What the file begins with. Another layout has another name, and is not read."""
 _MAGIC: Final = LAYOUT.encode()
@@ -126,16 +128,28 @@ class Board:
     def frozen(self, value: bool) -> None:
         self._memory[_FROZEN_AT] = int(value)
 
+    @property
+    def masterless(self) -> float:
+        """Since when (monotonic) the workers have had no master; 0: they have one. Written by them, and undone by it."""
+        (since,) = _MASTERLESS.unpack_from(self._memory, _MASTERLESS_AT)
+        return float(since)
+
+    @masterless.setter
+    def masterless(self, since: float) -> None:
+        _MASTERLESS.pack_into(self._memory, _MASTERLESS_AT, since)
+
     def read(self, number: int) -> layout.Slot:
         at = _FIRST + number * layout.SLOT_BYTES
         lanes = layout.lanes_used(self._memory[at : at + layout.HEAD.size])
         return layout.unpack(self._memory[at : at + layout.HEAD.size + lanes * layout.LANE_BYTES])
 
-    def claim(self, number: int, *, pid: int, generation: int, serial: int, lanes: int) -> SlotWriter:
+    def claim(
+        self, number: int, *, pid: int, generation: int, serial: int, lanes: int, started: int = 0
+    ) -> SlotWriter:  # fmt: skip
         """A fresh slot for a fresh worker, wiped of what its last owner left."""
         at = _FIRST + number * layout.SLOT_BYTES
         self.wipe(number)
-        head = layout.pack_head(pid, generation, serial, lanes)
+        head = layout.pack_head(pid, generation, serial, lanes, started)
         self._memory[at : at + len(head)] = head
         return SlotWriter(self._memory, number, at)
 
@@ -162,8 +176,8 @@ class SlotWriter:
     """A worker's pen: a handful of stores, no lock, no system call."""
 
     __slots__ = (
-        "_at", "_connections", "_counters_at", "_depths", "_locks", "_memory", "_requests", "_states_at", "_steps",
-        "_versions", "number",
+        "_at", "_connections", "_counters_at", "_depths", "_ended_at", "_locks", "_memory", "_requests", "_states_at",
+        "_steps", "_versions", "number",
     )  # fmt: skip
 
     def __init__(self, memory: mmap.mmap, number: int, at: int) -> None:
@@ -171,6 +185,7 @@ class SlotWriter:
         self._memory = memory
         self._at = at + layout.HEAD.size
         self._counters_at = at + layout.COUNTERS_AT
+        self._ended_at = at + layout.ENDED_AT
         self._states_at = _STATES + number * layout.FDS
         self._requests = itertools.count(1)  # its next() is atomic: threads share a slot
         self._versions = [0] * layout.LANES
@@ -274,3 +289,7 @@ class SlotWriter:
     def end(self, lane: int) -> None:
         layout.BEGUN.pack_into(self._memory, self._at + lane * layout.LANE_BYTES, 0.0)
         layout.COUNTERS.pack_into(self._memory, self._counters_at, self._connections, next(self._requests))
+
+    def ended(self) -> None:
+        """This worker ends in order: whoever finds the slot need not ask of what it has died."""
+        layout.ENDED.pack_into(self._memory, self._ended_at, 1)

@@ -21,20 +21,25 @@ import platform
 import select
 import signal
 import socket
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import msgspec
 
+from lastcall.protocol.adoption import Stage
 from lastcall.runtime import rights
-from lastcall.runtime.sockets import Listener
+from lastcall.runtime.bequest import Bequest
+from lastcall.runtime.sockets import Listener, reset_at_close
 
 NAME: Final = "lastcall-keeper"
 """Of the process, in ps and /proc/PID/comm: at most 15 bytes."""
 BATCH: Final = 64
 """Connections in one packet; the kernel takes up to 253 (SCM_MAX_FD)."""
 PACKET_MAX: Final = 65536
+PATIENCE: Final = 1.0
+"""Seconds for a custodian to make room for the master's word."""
 _CLONE_FILES: Final = 0x400
 _CLONE_SIBLING: Final = 0x8000
 """CLONE_PARENT (sched.h): the new process is a child of the master's, as the worker is."""
@@ -58,6 +63,8 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
 
     pid: int
     found: list[Rescued] = []
+    last: bool = False
+    """That was all. The custodian keeps each until the master says that it is the master's own now (`take`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +90,10 @@ def available() -> bool:
     return platform.machine() in _SYS_CLONE
 
 
-def place(link: socket.socket, listeners: Iterable[Listener]) -> None:
+def place(link: socket.socket, listeners: Iterable[Listener], bequest: Bequest | None = None) -> None:
     """In a new worker, before it has threads: give it a custodian, which reports to `link`. Raises OSError.
+
+    When the master has died as well, what is left waits for the next one, at the worker's door (`bequest`).
 
     The custodian blocks every signal: what is sent to the whole group, or to all of a control group, is not for it.
     """
@@ -103,30 +112,76 @@ def place(link: socket.socket, listeners: Iterable[Listener]) -> None:
             os.close(worker)
             raise OSError(number, os.strerror(number))
         if pid == 0:
-            _keep(link, worker, doors)
+            _keep(link, worker, doors, bequest)
     finally:
         libc.prctl(_PR_SET_NAME, name, 0, 0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _keep(link: socket.socket, worker: int, doors: list[_Door]) -> NoReturn:
-    """Wait for the worker's end, hand over what it has left, and end. The table is the worker's: close nothing."""
+def _keep(link: socket.socket, worker: int, doors: list[_Door], bequest: Bequest | None) -> NoReturn:
+    """Wait for the worker's end, hand over what it has left, and end. Until then the table is the worker's own."""
     try:
-        link.send(msgspec.json.encode(Report(os.getpid())))
-        poll = select.poll()
-        poll.register(worker, select.POLLIN)
-        poll.poll()
-        _hand_over(link, doors)
+        with contextlib.suppress(OSError):  # the master may be dead, and another one come
+            link.send(msgspec.json.encode(Report(os.getpid())))
+        _wait(worker, None)
+        left = {rescued.was: rescued for fd in _descriptors() if (rescued := _client(fd, doors)) is not None}
+        until = time.monotonic() + (bequest.timeout if bequest is not None else 0.0)
+        while not _hand_over(link, left) and bequest is not None and _is_waited_for(bequest, left):
+            if not _wait(bequest.door, max(0.0, until - time.monotonic())):
+                _part(left)
+                break
+            with contextlib.suppress(BlockingIOError):
+                bequest.admit(Stage.DEAD)
     finally:
         os._exit(0)
 
 
-def _hand_over(link: socket.socket, doors: list[_Door]) -> None:
-    left = [(rescued, fd) for fd in _descriptors() if (rescued := _client(fd, doors)) is not None]
-    for start in range(0, len(left), BATCH):
-        batch = left[start : start + BATCH]
-        report = msgspec.json.encode(Report(os.getpid(), [rescued for rescued, _ in batch]))
-        rights.send(link, report, [fd for _, fd in batch])
+def _wait(fd: int | socket.socket, seconds: float | None) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
+
+
+def _hand_over(link: socket.socket, left: dict[int, Rescued]) -> bool:
+    """Send everything to the master, and let go of what it says is its own; whether it has said that this was all.
+
+    A master that dies in between has lost nothing but what it had just taken.
+    """
+    all_of_it = list(left.values())
+    with contextlib.suppress(OSError):  # it is dead; what it has taken before is in our queue all the same
+        for start in range(0, len(all_of_it), BATCH):
+            batch = all_of_it[start : start + BATCH]
+            rights.send(link, msgspec.json.encode(Report(os.getpid(), batch)), [rescued.was for rescued in batch])
+        link.send(msgspec.json.encode(Report(os.getpid(), last=True)))
+    while True:
+        try:
+            packet = link.recv(PACKET_MAX)
+        except ConnectionResetError:
+            continue  # it has died with something unread: that is told once, and before what it has said
+        if not packet:
+            return False
+        numbers = msgspec.json.decode(packet, type=list[int])
+        for number in numbers or list(left):
+            if left.pop(number, None) is not None:
+                os.close(number)
+        if not numbers:
+            return True
+
+
+def _is_waited_for(bequest: Bequest, left: dict[int, Rescued]) -> bool:
+    """Whether another master is to come here: not where all is ending, and not for a worker that has ended in order."""
+    board = bequest.board
+    if board.stopping or board.parking:
+        return False
+    slot = board.read(bequest.slot)
+    return bool(left) or (slot.serial == bequest.serial and not slot.ended)
+
+
+def _part(left: dict[int, Rescued]) -> None:
+    """Nobody has come. What is left is closed so that nothing passes for an answer that is none."""
+    for number in left:
+        with socket.socket(fileno=number) as sock:
+            reset_at_close(sock)
 
 
 def _descriptors() -> list[int]:
@@ -145,6 +200,19 @@ def _client(fd: int, doors: list[_Door]) -> Rescued | None:
     except OSError:
         pass  # no socket, or a listener, or a connection whose peer has reset it
     return None
+
+
+def take(link: socket.socket, numbers: Iterable[int]) -> None:
+    """In the master: these are ours now. None: nothing more is wanted, and the custodian ends."""
+    word = msgspec.json.encode(list(numbers))
+    with contextlib.suppress(OSError):
+        try:
+            link.send(word, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:  # a custodian closes what it is told about, and does nothing else: it is about to read
+            poll = select.poll()
+            poll.register(link, select.POLLOUT)
+            poll.poll(PATIENCE * 1000)
+            link.send(word, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 def receive(link: socket.socket) -> tuple[Report, list[int]] | None:

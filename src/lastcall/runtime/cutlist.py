@@ -85,9 +85,14 @@ class CutList:
         self._completed = directory / COMPLETED
         self._rotate_at = BYTES_MAX
 
-    def add(self, records: list[cuts.Cut]) -> str:
-        """Write the records; returns why that has failed, or "". Nothing is left of a record that did not fit."""
+    def add(self, records: list[cuts.Cut], *, once: bool = False) -> str:
+        """Write the records; returns why that has failed, or "". Nothing is left of a record that did not fit.
+
+        `once`: leave out those that are there. A master that has died may have written them, and not lived to say so.
+        """
         try:
+            if once:
+                records = self._unknown(records)
             self._rotate()
             _append(self._path, [cuts.encode(record) for record in records])
         except OSError as error:
@@ -107,6 +112,10 @@ class CutList:
         """The records that wait for `on_cut`, the oldest first. Raises OSError."""
         completed = completions(self._path)
         return [cut for path in files(self._path) for cut in _records(path) if cut.on_cut and cut.id not in completed]
+
+    def _unknown(self, records: list[cuts.Cut]) -> list[cuts.Cut]:
+        known = {_identity(cut) for path in files(self._path) for cut in _records(path)}
+        return [record for record in records if _identity(record) not in known]
 
     def _rotate(self) -> None:
         try:
@@ -131,6 +140,10 @@ class CutList:
         fresh.unlink(missing_ok=True)
         _append(fresh, [cuts.encode(completion) for cut, completion in completed.items() if cut in known])
         fresh.replace(self._completed)
+
+
+def _identity(cut: cuts.Cut) -> tuple[str, int, int, int]:
+    return cut.request_id, cut.attempt, cut.serial, cut.pid
 
 
 def completions(file: Path) -> dict[str, cuts.Completion]:

@@ -23,6 +23,8 @@ class Source(enum.Enum):
 
     EXEC = "exec"
     """This process has had it since before it executed a new lastcall."""
+    ORPHANS = "orphans"
+    """The workers of a master that has died have kept it."""
     HOLDER = "holder"
     """A stopped master has left it behind."""
     STORED = "stored"

@@ -14,11 +14,17 @@ from lastcall.core import cuts, notes
 from lastcall.core import lifecycle as lc
 from lastcall.core.rescue import Verdict
 from lastcall.core.settings import Settings
+from lastcall.core.slot import Slot
 from lastcall.runtime.completer import Completer
 from lastcall.runtime.cutlist import CutList, Death, records
 from lastcall.runtime.oom import OomKills
 from lastcall.runtime.rescue import Fate
 from lastcall.runtime.surroundings import Link
+
+
+def has_left(slot: Slot, status: int) -> bool:
+    """Whether there may be something behind a worker; an application may exit with 0 inside a request."""
+    return bool(status or slot.lanes or slot.connections)
 
 
 class Order(enum.Enum):
@@ -80,8 +86,11 @@ class Inquest:
             return "a reload", self._asked.get(Order.RELOAD, "")
         return "scaling down", self._asked.get(Order.SCALE, "")
 
-    def record(self, fates: list[Fate]) -> int:
-        """Write down what has become of the requests whose worker has died; how many of them are not run again."""
+    def record(self, fates: list[Fate], *, once: bool = False) -> int:
+        """Write down what has become of the requests whose worker has died; how many of them are not run again.
+
+        `once`: another master may have done so before it died.
+        """
         found = [cut for fate in fates for cut in records(fate.death, [(fate.lane, fate.where)], fate.done)]
         lost = 0
         for fate, cut in zip(fates, found, strict=True):
@@ -92,7 +101,7 @@ class Inquest:
                 lost += 1
                 step = "" if fate.lane.step is None else fate.lane.step.words
                 self._note(notes.RequestCut(*told, fate.done, step))
-        why = self._cut_list.add(found)
+        why = self._cut_list.add(found, once=once)
         if why:
             self._note(notes.Trouble(f"the cut list could not be written: {why}"))
         self._completer.offer(found)

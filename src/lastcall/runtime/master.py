@@ -8,10 +8,10 @@ events += perform(action) for each action   fork, tell, kill, write, answer
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import math
 import os
-import random
 import signal
 import socket
 import time
@@ -24,22 +24,26 @@ from lastcall.core import lifecycle as lc
 from lastcall.core.replay import Replay
 from lastcall.core.slot import WORKERS_MAX, Slot
 from lastcall.protocol import handover
-from lastcall.protocol.control import Do, LastReload, Reply, Status, WorkerStatus, bounded
+from lastcall.protocol.adoption import RIGHTS_MAX
+from lastcall.protocol.control import Do, LastReload, LastTakeover, Reply, Status, bounded
 from lastcall.protocol.link import Report, Word, pack, unpack_report
-from lastcall.runtime import custody, farewell, rights, sender, testament, whereabouts
+from lastcall.runtime import cradle, farewell, overview, rights, sender, testament, whereabouts
+from lastcall.runtime.adoption import late, words_again
 from lastcall.runtime.closing import Closing
 from lastcall.runtime.completer import Completer
 from lastcall.runtime.control import Asked
-from lastcall.runtime.inquest import Inquest, Order
+from lastcall.runtime.inquest import Inquest, Order, has_left
 from lastcall.runtime.logs import AccessLog, ErrorLog, OutputReader, relay
 from lastcall.runtime.patience import committed, overdue
 from lastcall.runtime.port import Signalled
 from lastcall.runtime.recycling import Ages
+from lastcall.runtime.reports import event
 from lastcall.runtime.rescue import Fate, Grave, Rescue
 from lastcall.runtime.sockets import Listener
 from lastcall.runtime.surroundings import Link, ReloadRefused, Resources, Surroundings
+from lastcall.runtime.testament import Tally
 from lastcall.runtime.upgrade import machine, policy
-from lastcall.runtime.worker.boot import Birth, become_worker
+from lastcall.runtime.worker.boot import become_worker
 
 SCAN: Final = 1.0
 """Seconds between two looks for overdue requests: how much later than `request_timeout` one is noticed."""
@@ -79,61 +83,90 @@ class Master:
         self._closing: Closing | None = None
         self._close_at: float | None = None
         self._removals = around.removals
-        self._started = time.time()
-        self._born = self._port.now()
-        self._requests = 0
-        self._cut = 0
-        self._deaths = 0
-        self._last_reload: LastReload | None = None
+        self._tally = Tally(time.time(), self._port.now())
+        self._strangers: dict[int, Link] = {}  # by pidfd: workers that are not our children
+        self._lost: list[Link] = []  # those of the last master that did not live to see us
+        self._burials: list[lc.Event] = []
+        self._written: tuple[object, ...] = ()
         self._scan_at: float | None = None
         self._desk = whereabouts.Desk(self._ask_where)
         self._account = whereabouts.Account()
         self._ages = Ages()
         self._watchdog = around.notifier.interval()
-        self._watchdog_at = self._born if self._watchdog else None
+        self._watchdog_at = self._tally.born if self._watchdog else None
         self._upgrade = around.upgrade
         self._completer = Completer(
-            self._port,
-            around.cut_list,
-            lambda: self._resources.settings,
-            self._write,
-            self._relay,
+            self._port, around.cut_list, lambda: self._resources.settings, self._write, self._relay,
             (*SIGNALS, signal.SIGCHLD),
-        )
+        )  # fmt: skip
         self._inquest = Inquest(self._pool, around.cut_list, self._write, self._completer)
-        self._rescue = Rescue(self._port, around.board, around.inbox, self._replay, self._list_cuts, self._write)
+        self._rescue = Rescue(
+            self._port, around.board, around.inbox, self._replay, self._list_cuts, self._write, self._buried
+        )
         self._port.watch(around.control.fileno())
 
     @classmethod
     def resume(cls, around: Surroundings, generations: dict[int, Resources], left: handover.Handover) -> Master:
-        """Go on where another image of this process has left off. `generations` are those that it speaks of."""
+        """Go on where another image of this process, or a master that has died, has left off, with these generations."""
         reign = left.reign
         self = cls(around, generations[reign.current])
         self._generations = generations
         self._state = machine(reign)
-        self._announced = True
-        self._started, self._born = reign.started, reign.born
-        self._requests, self._cut, self._deaths = reign.requests, reign.cut, reign.deaths
-        self._last_reload = reign.last_reload
+        self._announced = reign.announced
+        self._tally = testament.tally(reign)
         for client in left.estate.clients:
             self._port.watch(client.fd)
         for worker in reign.workers:
             link = Link(
                 worker.serial, worker.slot, worker.generation, socket.socket(fileno=worker.link), worker.born, worker.pid,
-                serving=worker.serving, reported=worker.reported, max_age=worker.max_age,
+                serving=worker.serving, reported=worker.reported, max_age=worker.max_age, pidfd=worker.pidfd,
+                dead=worker.ended,
             )  # fmt: skip
             if worker.serving and worker.ready_at is not None:
                 self._ages.serves(worker.serial, worker.ready_at, worker.max_age)
             self._attach(link, [(output.fd, output.stream, output.rest) for output in worker.outputs])
+            adopted = worker.pidfd >= 0 or worker.ended is not None
             if worker.custody >= 0:
-                link.ward = self._rescue.attach(socket.socket(fileno=worker.custody), worker.keeper)
+                sock = socket.socket(fileno=worker.custody)
+                link.ward = self._rescue.attach(sock, worker.keeper, adopted=adopted)
+            if worker.pidfd >= 0:
+                self._strangers[worker.pidfd] = link
+                self._port.watch(worker.pidfd)
+            if worker.ended is not None:
+                self._lost.append(link)
         return self
+
+    def take_over(self, seconds: float, before: int) -> None:
+        """The master with the pid `before` has died, and this is what is left: bury its dead, tell the others."""
+        self._around.board.masterless = 0.0
+        self._around.board.leaving = False
+        cut, lost = self._tally.cut, self._lost
+        self._write(notes.TakingOver(before, len(self._links) - len(lost), len(lost), seconds))
+        for link in lost:
+            self._mourn(link, exits.UNKNOWN)
+        self._rescue.finish()
+        self._lost = []
+        for link in self._links.values():
+            for word in words_again(self._state, link.serial):
+                self._tell(link, word)
+        self._tell_logs()
+        self._tally.last_takeover = taken = LastTakeover(
+            before, len(self._links), len(lost), self._rescue.saved, self._tally.cut - cut, seconds, time.time()
+        )
+        self._write(notes.TakenOver(taken.workers, taken.dead, taken.connections, taken.cuts))
+        if self._announced:
+            self._take_over()
+            self._around.notifier.ready()
+            self._around.ready()
 
     def _attach(self, link: Link, outputs: list[tuple[int, str, bytes]]) -> None:
         """Listen to a worker that lives: its socket, and what it prints."""
         self._links[link.serial] = link
         self._by_fd[link.sock.fileno()] = link
         self._port.watch(link.sock.fileno())
+        self._listen_to(link, outputs)
+
+    def _listen_to(self, link: Link, outputs: list[tuple[int, str, bytes]]) -> None:
         for fd, stream, rest in outputs:
             reader = OutputReader(fd, self._pool, link.pid, stream, rest)
             link.output += (reader,)
@@ -144,15 +177,16 @@ class Master:
 
     def run(self, fresh: Resources | None = None, tickets: Iterable[int] = ()) -> int:
         """`fresh` is for a generation that is to begin at once, and answer for these tickets."""
-        events: list[lc.Event] = []
+        events, self._burials = self._burials, []
         if fresh is not None:
             self._resources = fresh
-            events = [lc.Reload(policy(fresh.settings), ticket) for ticket in tickets or (0,)]
+            events += [lc.Reload(policy(fresh.settings), ticket) for ticket in tickets or (0,)]
         while True:
             before, now = self._state, self._port.now()
             self._state, actions = lc.step(
                 before, [*events, *committed(before.workers, self._around.board, self._resources.settings, now)], now
             )
+            self._write_down()
             self._follow(before)
             events = []
             for action in actions:
@@ -219,6 +253,8 @@ class Master:
                 events += self._hear(self._by_fd[fd])
             elif fd in self._outputs:
                 self._read_output(fd)
+            elif fd in self._strangers:
+                self._mourn(self._strangers[fd], exits.UNKNOWN)
             elif fd == self._around.control.fileno():
                 self._accept()
             elif fd == self._upgrade.fd:
@@ -232,11 +268,12 @@ class Master:
         for signalled in woken.signals:
             events += self._signalled(signalled)
         for pid, status in self._port.reap():
-            events += self._bury(pid, status)
+            self._bury(pid, status)
         self._close_up(self._port.now())
         events += self._look_after(self._port.now())
         self._answer_statuses(self._port.now())
-        return events
+        buried, self._burials = self._burials, []
+        return events + buried
 
     # --- Events --------------------------------------------------------------------------
 
@@ -245,11 +282,14 @@ class Master:
         events: list[lc.Event] = []
         while True:
             try:
-                packet = link.sock.recv(REPORT_MAX, socket.MSG_DONTWAIT)
+                packet, fds = rights.receive(link.sock, REPORT_MAX, RIGHTS_MAX, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return events
             except OSError:
-                packet = b""
+                packet, fds = b"", []
+            if fds:  # adopted, and too busy to say so in time
+                self._listen_to(link, late(packet, fds))
+                continue
             if not packet:
                 self._unhear(link)
                 return events
@@ -258,7 +298,7 @@ class Master:
                 if report is Report.WHERE:
                     self._desk.hear(link.serial, text, self._port.now())
                 else:
-                    events.append(_event(link.serial, report, text))
+                    events.append(event(link.serial, report, text))
             except ValueError:
                 self._write(notes.Trouble(f"child {link.pid} sent a report that is none"))
 
@@ -387,7 +427,7 @@ class Master:
         self._refused(tickets, why)
 
     def _refused(self, tickets: Iterable[int], why: str) -> None:
-        self._last_reload = LastReload(self._state.current.generation, ok=False, text=why, at=time.time())
+        self._tally.last_reload = LastReload(self._state.current.generation, ok=False, text=why, at=time.time())
         self._around.notifier.reloading()  # whoever waits for the end of a reload hears of one
         self._around.notifier.ready()
         self._answer(tickets, ok=False, text=why)
@@ -398,68 +438,84 @@ class Master:
                 self._around.control.answer(ticket, Reply(ok=ok, text=text))
 
     def _leave(self) -> handover.Handover:
-        """Everything that another image needs to go on."""
-        state = self._state
-        reign = handover.Reign(
-            current=state.current.generation,
-            fallback=None if state.fallback is None else state.fallback.generation,
-            overtaken=[release.generation for release in state.overtaken],
-            releases=testament.releases(state, self._generations, self._resources),
-            workers=[
-                testament.worker(worker, self._links[worker.serial], self._outputs)
-                for worker in state.workers
-                if worker.pid is not None
-            ],
-            serial=state.serial, generation=state.generation, failures=list(state.failures),
-            forks_failed=state.forks_failed, spawn_after=state.spawn_after, why=state.why, waiting=list(state.waiting),
-            started=self._started, born=self._born, requests=self._requests, cut=self._cut, deaths=self._deaths,
-            last_reload=self._last_reload, calm_since=state.calm_since,
+        """Everything that another image, or another master, needs to go on."""
+        generations = testament.releases(self._state, self._generations, self._resources)
+        reign = testament.reign(self._state, self._links, generations, self._outputs, self._tally)
+        return handover.Handover(
+            handover.FORMAT, __version__, self._around.estate(), reign, list(self._upgrade.tickets)
         )  # fmt: skip
-        estate = self._around.estate()
-        return handover.Handover(handover.FORMAT, __version__, estate, reign, list(self._upgrade.tickets))
 
-    def _bury(self, pid: int, status: int) -> list[lc.Event]:
-        """A process has ended: hear its last words, name what it was doing, free its place."""
+    def _write_down(self) -> None:
+        """For the next master, before anything is done: what has not been done it does again."""
+        known = (self._state, dataclasses.astuple(self._tally))
+        if not self._state.lasting or known == self._written:
+            return
+        self._written = known
+        try:
+            self._around.testament.write(handover.encode(self._leave()))
+        except OSError as error:
+            self._write(notes.Trouble(f"nothing can be written down for the next master: {error}"))
+
+    # --- Deaths ---------------------------------------------------------------------------
+
+    def _bury(self, pid: int, status: int) -> None:
+        """A child has ended, and is reaped."""
         if pid == self._upgrade.pid:
             why = self._upgrade.ended(status)
             if why:
                 self._refuse_upgrade(f"the new lastcall cannot start: {why}")
-            return []
-        link = next((link for link in self._links.values() if link.pid == pid), None)
-        if link is None and (self._completer.ended(pid, status, self._port.now()) or self._rescue.is_keeper(pid)):
-            return []
-        if link is None:
+            return
+        link = next((link for link in self._links.values() if link.pid == pid and link.dead is None), None)
+        if link is not None:
+            self._mourn(link, status)
+        elif not (self._completer.ended(pid, status, self._port.now()) or self._rescue.is_keeper(pid)):
             self._holder = 0 if pid == self._holder else self._holder
             self._write(notes.ChildUnknown(pid, status))
-            return []
-        events = self._hear(link)
+
+    def _mourn(self, link: Link, status: int) -> None:
+        """A worker has ended: hear its last words, have whoever waits for it answered, and name what it was doing.
+
+        For the machine it has ended when that is done (`_buried`), so that its slot is nobody else's before.
+        """
+        self._burials += self._hear(link)
         self._unhear(link)
         for reader in link.output:
             self._read_output(reader.fileno(), last=True)
         slot = self._around.board.read(link.slot)
-        worker = next((worker for worker in self._state.workers if worker.serial == link.serial), None)
+        link.dead = 0 if status == exits.UNKNOWN and slot.serial == link.serial and slot.ended else status
+        if link.pidfd in self._strangers:
+            del self._strangers[link.pidfd]
+            self._port.unwatch(link.pidfd)
         if slot.serial == link.serial:
-            self._mourn(link, worker, slot, status)
-            self._requests += slot.requests
-            self._around.board.wipe(link.slot)
-        if worker is not None and worker.stage < lc.Stage.DRAINING:
-            self._deaths += 1
-        link.sock.close()
-        del self._links[link.serial]
-        self._desk.forget(link.serial)
-        self._ages.forget(link.serial)
-        return [*events, lc.Exited(pid, status)]
+            self._rescue.bury(link.ward, self._grave(link, slot, link.dead))
+        else:
+            self._buried(link.serial)
 
-    def _mourn(self, link: Link, worker: lc.Worker | None, slot: Slot, status: int) -> None:
-        """See to it that whoever waits for a dead worker is answered, and that what it was doing is written down."""
+    def _grave(self, link: Link, slot: Slot, status: int) -> Grave:
         now = self._port.now()
+        worker = next((worker for worker in self._state.workers if worker.serial == link.serial), None)
         death = self._inquest.find(link, worker, self._state, status, self._resources.settings, now)
         lanes = tuple((lane, self._desk.last_line(link.serial, lane, now)) for lane in slot.lanes)
-        left = bool(status or slot.lanes or slot.connections)  # an application may exit with 0 inside a request
-        self._rescue.bury(link.ward, Grave(death, lanes, self._around.board.states(link.slot) if left else b""))
-        link.ward = None
-        if left:
-            self._around.board.wipe_states(link.slot)
+        return Grave(death, lanes, self._around.board.states(link.slot) if has_left(slot, status) else b"")
+
+    def _buried(self, serial: int) -> None:
+        """Nobody waits for this worker any more: its place is free."""
+        link = self._links.pop(serial)
+        assert link.dead is not None
+        board = self._around.board
+        slot = board.read(link.slot)
+        if slot.serial == serial:
+            self._tally.requests += slot.requests
+            board.wipe(link.slot)
+            if has_left(slot, link.dead):
+                board.wipe_states(link.slot)
+        worker = next((worker for worker in self._state.workers if worker.serial == serial), None)
+        if worker is not None and worker.stage < lc.Stage.DRAINING:
+            self._tally.deaths += 1
+        link.close(self._around.run_dir)
+        self._desk.forget(serial)
+        self._ages.forget(serial)
+        self._burials.append(lc.Exited(link.pid, link.dead))
 
     def _replay(self) -> Replay:
         """Which requests may be run again; none when there will be nobody to run them."""
@@ -467,7 +523,7 @@ class Master:
         return replay.replay(settings.replay, settings.replay_routes) if self._state.lasting else replay.NEVER
 
     def _list_cuts(self, fates: list[Fate]) -> None:
-        self._cut += self._inquest.record(fates)
+        self._tally.cut += self._inquest.record(fates, once=bool(self._lost))
 
     def _read_output(self, fd: int, *, last: bool = False) -> None:
         reader = self._outputs.get(fd)
@@ -504,7 +560,7 @@ class Master:
 
     def _find_overdue(self, now: float) -> list[lc.Event]:
         events: list[lc.Event] = []
-        for link in self._links.values():
+        for link in (link for link in self._links.values() if link.dead is None):
             slot = self._around.board.read(link.slot)
             late = overdue(slot, self._resources.settings, link.reported, now)
             if slot.serial != link.serial or not late:
@@ -528,7 +584,8 @@ class Master:
             case whereabouts.Turn.ASK:
                 self._desk.ask((link.serial for link in self._draining()), now)
             case whereabouts.Turn.TELL:
-                self._tell_account(self._draining(), now)
+                for note in whereabouts.account(self._pool, self._draining(), self._around.board, self._desk, now):
+                    self._write(note)
 
     def _draining(self) -> list[Link]:
         """Without those that were buried a moment ago, of which the machine has not heard yet."""
@@ -537,20 +594,6 @@ class Master:
             for worker in self._state.workers
             if worker.stage is lc.Stage.DRAINING and worker.serial in self._links
         ]
-
-    def _tell_account(self, links: list[Link], now: float) -> None:
-        lanes = [(link, lane) for link in links for lane in self._around.board.read(link.slot).lanes]
-        lanes.sort(key=lambda one: one[1].begun)
-        for link, lane in lanes[: whereabouts.LINES_MAX]:
-            where = self._desk.line(link.serial, lane, now)
-            self._write(whereabouts.waiting_for(self._pool, link.pid, lane, where, now))
-        if len(lanes) > whereabouts.LINES_MAX:
-            self._write(notes.WaitingForMore(self._pool, len(lanes) - whereabouts.LINES_MAX))
-        for link in links:
-            said = self._desk.connections(link.serial)
-            what = "" if said is None else whereabouts.waiting_in_words(said)
-            if what:
-                self._write(notes.WaitingConnections(self._pool, link.pid, what))
 
     def _ask_where(self, serial: int) -> None:
         self._tell(self._links[serial], Word.WHERE)
@@ -675,8 +718,8 @@ class Master:
                     self._links[serial].serving &= word is not lc.Word.REST
                     if word is lc.Word.TRACE:
                         self._desk.expect(serial, self._port.now())
-            case lc.Kill(_, pid):
-                self._port.kill(pid, signal.SIGKILL)
+            case lc.Kill(serial, pid):
+                self._kill(self._links[serial], pid)
             case lc.Write(note):
                 self._write(note)
                 self._remember(note)
@@ -694,9 +737,16 @@ class Master:
     def _remember(self, note: notes.Note) -> None:
         if isinstance(note, notes.ReloadFinished):
             self._remove_listeners(self._generations[note.generation])
-            self._last_reload = LastReload(note.generation, ok=True, text=note.text(), at=time.time())
+            self._tally.last_reload = LastReload(note.generation, ok=True, text=note.text(), at=time.time())
         elif isinstance(note, notes.ReloadFailed):
-            self._last_reload = LastReload(note.generation, ok=False, text=note.why, at=time.time())
+            self._tally.last_reload = LastReload(note.generation, ok=False, text=note.why, at=time.time())
+
+    def _kill(self, link: Link, pid: int) -> None:
+        """Whoever has been reaped is left alone: its pid may be somebody else's, though its burial is not over."""
+        if link.pidfd >= 0:
+            self._port.kill_by(link.pidfd, signal.SIGKILL)
+        elif link.dead is None:
+            self._port.kill(pid, signal.SIGKILL)
 
     def _tell(self, link: Link, word: Word, fds: tuple[int, ...] = ()) -> None:
         try:
@@ -706,42 +756,25 @@ class Master:
 
     def _spawn(self, spawn: lc.Spawn) -> lc.Event:
         resources = self._generations.setdefault(spawn.generation, self._resources)
-        settings = resources.settings
+        new: cradle.Cradle | None = None
         try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            link = Link(spawn.serial, spawn.slot, spawn.generation, ours, self._port.now())
-            if settings.max_age:
-                link.max_age = settings.max_age + random.uniform(0, settings.max_age_jitter)  # noqa: S311
-            pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)] if settings.catch_output else []
-            kept = settings.custody == "on" and custody.available()
-            pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if kept else None
-            self._around.board.wipe(spawn.slot)
-            jitter = random.randint(0, settings.max_requests_jitter) if settings.max_requests else 0  # noqa: S311
-            birth = Birth(
-                settings=settings, serial=spawn.serial, generation=spawn.generation, slot=spawn.slot, link=theirs,
-                listeners=resources.listeners, former=self._former(resources), inbox=self._around.inbox,
-                board=self._around.board,
-                error_log=self._around.error_log, access_log=resources.access_log, trust=resources.trust,
-                spend_after=settings.max_requests + jitter, output=(pipes[0][1], pipes[1][1]) if pipes else None,
-                blocked=(*SIGNALS, signal.SIGCHLD), custody=pair[1] if pair else None,
-            )  # fmt: skip
+            new = cradle.prepare(spawn, resources, self._around, self._former(resources), SIGNALS, self._port.now())
             pid = self._port.fork()
         except OSError as error:
+            if new is not None:
+                new.abandon()
             if error.errno not in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS):
                 raise
             return lc.SpawnFailed(spawn.serial, error.strerror or str(error))
         if pid == 0:
-            become_worker(birth, self._let_go(link, [read for read, _ in pipes], pair))
-        theirs.close()
-        if pair is not None:
-            pair[1].close()
-            link.ward = self._rescue.attach(pair[0])
+            become_worker(new.birth, self._let_go(new))
+        new.theirs.close()
+        link = new.link
         link.pid = pid
-        for _, write in pipes:
-            os.close(write)
-        self._attach(
-            link, [(read, stream, b"") for (read, _), stream in zip(pipes, ("stdout", "stderr"), strict=False)]
-        )
+        if new.custody is not None:
+            link.ward = self._rescue.attach(new.custody)
+        outputs = zip(new.heard, ("stdout", "stderr"), strict=False)
+        self._attach(link, [(read, stream, b"") for read, stream in outputs])
         return lc.Spawned(spawn.serial, pid)
 
     def _former(self, resources: Resources) -> tuple[Listener, ...]:
@@ -749,16 +782,10 @@ class Master:
         known = (*self._removals.former, *self._around.listeners())
         return tuple(listener for listener in known if listener not in resources.listeners)
 
-    def _let_go(
-        self, link: Link, pipes: list[int], pair: tuple[socket.socket, socket.socket] | None
-    ) -> Callable[[], None]:
+    def _let_go(self, new: cradle.Cradle) -> Callable[[], None]:
         def let_go() -> None:
             self._let_go_of_workers()
-            if pair is not None:
-                pair[0].close()
-            link.sock.close()
-            for fd in pipes:
-                os.close(fd)
+            new.ours.close()
             if self._upgrade.fd >= 0:
                 os.close(self._upgrade.fd)
 
@@ -767,9 +794,7 @@ class Master:
     def _let_go_of_workers(self) -> None:
         """In a new process: close what is the master's alone."""
         for link in self._links.values():
-            link.sock.close()
-            for reader in link.output:
-                reader.leave()
+            link.leave()
         if self._claim is not None:
             self._claim.close()
         self._rescue.let_go()
@@ -785,6 +810,10 @@ class Master:
         for access in logs:
             if access is not None:
                 self._say_reopened(access, notes.AccessLogReopened())
+        self._tell_logs()
+
+    def _tell_logs(self) -> None:
+        log = self._around.error_log
         for link in self._links.values():
             access = self._generations[link.generation].access_log
             fds = (log.fileno(),) if access is None else (log.fileno(), access.fileno())
@@ -803,47 +832,7 @@ class Master:
         self._around.error_log.write(note)
 
     def _status(self) -> Status:
-        now = self._port.now()
-        state = self._state
-        workers = []
-        requests = self._requests
-        for worker in state.workers:
-            slot = self._around.board.read(worker.slot)
-            mine = slot.serial == worker.serial
-            requests += slot.requests if mine else 0
-            lanes = [
-                whereabouts.in_flight(lane, self._desk.line(worker.serial, lane, now), now)
-                for lane in (slot.lanes if mine else ())
-            ]
-            said = self._desk.connections(worker.serial)
-            workers.append(
-                WorkerStatus(
-                    worker.serial, worker.slot, worker.pid, worker.generation, worker.stage.name.lower(),
-                    now - worker.born, slot.requests if mine else 0, slot.connections if mine else 0, lanes,
-                    [] if said is None else whereabouts.waiting(said),
-                )
-            )  # fmt: skip
-        settings = self._resources.settings
-        return Status(
-            version=__version__, pool=self._pool, pid=os.getpid(), phase=state.phase.value, started=self._started,
-            uptime=now - self._born, generation=state.current.generation, application=settings.app or "found by itself",
-            listen=[str(listener) for listener in self._resources.listeners], run_dir=self._around.run_dir,
-            workers_wanted=state.current.policy.workers, workers=workers, requests=requests, cut=self._cut,
-            restarts=self._deaths, last_reload=self._last_reload, uncompleted=self._completer.waiting,
+        return overview.status(
+            self._around, self._resources, self._state, self._tally, self._desk, self._completer.waiting,
+            self._port.now(),
         )  # fmt: skip
-
-
-def _event(serial: int, report: Report, text: str) -> lc.Event:
-    match report:
-        case Report.READY:
-            return lc.Booted(serial)
-        case Report.BOOT_FAILED:
-            return lc.BootFailed(serial, text)
-        case Report.SPENT:
-            return lc.Spent(serial, text)
-        case Report.TRACED:
-            return lc.Traced(serial)
-        case Report.WHERE:
-            raise AssertionError("the machine need not know where a request is")
-        case _:
-            assert_never(report)

@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 from typing import Final
 
+from lastcall.core import exits
+
 _ROOT: Final = Path("/sys/fs/cgroup")
 _COUNT: Final = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
@@ -20,7 +22,7 @@ class OomKills:
 
     def was_it(self, status: int) -> bool:
         """Whether a process with this wait status has been one of them."""
-        if status & 0x7F != signal.SIGKILL:
+        if status != exits.UNKNOWN and status & 0x7F != signal.SIGKILL:
             return False
         count = self._count()
         if count <= self._seen:

@@ -42,6 +42,9 @@ class Port(Protocol):
     def kill(self, pid: int, number: int) -> None:
         """Signal a process that has not been reaped: ESRCH cannot happen."""
 
+    def kill_by(self, pidfd: int, number: int) -> None:
+        """Signal the process of a pidfd, which is not our child; one that has ended is left alone."""
+
     def reap(self) -> list[tuple[int, int]]:
         """(pid, wait status) of every process that has ended, without waiting."""
 

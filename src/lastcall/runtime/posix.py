@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -44,6 +45,10 @@ class Posix:
 
     def kill(self, pid: int, number: int) -> None:
         os.kill(pid, number)
+
+    def kill_by(self, pidfd: int, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, number)
 
     def reap(self) -> list[tuple[int, int]]:
         dead: list[tuple[int, int]] = []

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from lastcall.core import cuts, notes, rescue
+from lastcall.core import cuts, exits, notes, rescue
 from lastcall.core.replay import Replay
 from lastcall.core.rescue import Found, Verdict
 from lastcall.core.slot import Lane, State
@@ -59,7 +59,8 @@ class Grave:
     def blamed(self) -> bool:
         """By what it did itself: a crash, an exit, the memory it took. SIGKILL by hand is nobody's fault."""
         kind, number = self.death.kind, self.death.status & 0x7F
-        return kind is cuts.Kind.OOM or (kind is cuts.Kind.DIED and number != signal.SIGKILL)
+        known = self.death.status != exits.UNKNOWN
+        return kind is cuts.Kind.OOM or (kind is cuts.Kind.DIED and known and number != signal.SIGKILL)
 
     def overdue(self, lane: Lane) -> bool:
         """Whether this request is the one that was cut for having run too long."""
@@ -77,6 +78,8 @@ class Ward:
     said_all: bool = False
     grave: Grave | None = None
     deadline: float | None = None
+    adopted: bool = False
+    """It is not our child: it is not ours to reap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +107,26 @@ class Fate:
         return "nobody to answer" if self.verdict is None else self.verdict.value
 
 
+_Order = tuple[Verdict, Rescued, int, Found]
+
+
 class Rescue:
     """All burials under way."""
 
     def __init__(
         self, port: Port, board: Board, inbox: Inbox, rule: Callable[[], Replay], tell: Callable[[list[Fate]], None],
-        note: Callable[[notes.Note], None],
+        note: Callable[[notes.Note], None], over: Callable[[int], None],
     ) -> None:  # fmt: skip
+        """`over` is told the serial of each worker whose burial is."""
         self._port = port
         self._board = board
         self._inbox = inbox
         self._rule = rule
         self._tell = tell
         self._note = note
+        self._over = over
+        self.saved = 0
+        """Connections that were sent where they are answered."""
         self._wards: dict[int, Ward] = {}  # by descriptor
         self._keepers: set[int] = set()
         self._homeless: list[tuple[Parcel, float]] = []
@@ -124,12 +134,12 @@ class Rescue:
         self._deaths: dict[str, tuple[int, float]] = {}  # fingerprint -> how many, when last
         self._owed: dict[int, Owed] = {}  # by the connection's cookie
 
-    def attach(self, sock: socket.socket, keeper: int = 0) -> Ward:
-        """Listen to a new worker's custodian."""
-        ward = Ward(sock, keeper)
+    def attach(self, sock: socket.socket, keeper: int = 0, *, adopted: bool = False) -> Ward:
+        """Listen to a worker's custodian."""
+        ward = Ward(sock, keeper, adopted=adopted)
         self._wards[sock.fileno()] = ward
         self._port.watch(sock.fileno())
-        if keeper:
+        if keeper and not adopted:
             self._keepers.add(keeper)
         return ward
 
@@ -159,14 +169,16 @@ class Rescue:
                 break
             report, fds = said
             ward.keeper = report.pid
-            self._keepers.add(report.pid)
+            if not ward.adopted:
+                self._keepers.add(report.pid)
             ward.found += zip(report.found, fds, strict=False)
+            ward.said_all = report.last
         self._conclude(ward)
 
     def bury(self, ward: Ward | None, grave: Grave) -> None:
         """The worker has been reaped. Without a custodian nobody can be answered."""
         if ward is None:
-            self._settle([], grave)
+            self._settle(None, grave)
             return
         ward.grave = grave
         ward.deadline = self._port.now() + PATIENCE
@@ -183,8 +195,9 @@ class Rescue:
         if self._wards.pop(fd, None) is not None:
             self._port.unwatch(fd)
         if ward.grave is not None:
+            self._settle(ward, ward.grave)
+            custody.take(ward.sock, [])
             ward.sock.close()
-            self._settle(ward.found, ward.grave)
 
     def next_deadline(self) -> float | None:
         times = [ward.deadline for ward in self._wards.values() if ward.deadline is not None]
@@ -210,11 +223,12 @@ class Rescue:
 
     # --- Verdicts -----------------------------------------------------------------------
 
-    def _settle(self, found: list[tuple[Rescued, int]], grave: Grave) -> None:
+    def _settle(self, ward: Ward | None, grave: Grave) -> None:
         """First all of it is written down, then it is done: who is answered is in the list."""
+        found = [] if ward is None else ward.found
         lanes = {lane.fd: (lane, where) for lane, where in grave.lanes}
         fates: list[Fate] = []
-        orders: list[tuple[Verdict, Rescued, int, Found]] = []
+        orders: list[_Order] = []
         for rescued, fd in found:
             state = State(grave.states[rescued.was]) if rescued.was < len(grave.states) else State.OPEN_ENDED
             running, where = lanes.pop(rescued.was, (None, ""))
@@ -231,8 +245,21 @@ class Rescue:
         fates += [Fate(lane, where, grave.death, None) for lane, where in lanes.values()]
         if fates:
             self._tell(fates)
-        for order in orders:
-            self._carry_out(*order)
+        if ward is not None:
+            self._carry_out_all(orders, ward)
+        self._over(grave.death.serial)
+
+    def _carry_out_all(self, orders: list[_Order], ward: Ward) -> None:
+        """Each is ours before it is dealt with, and the custodian's until then: should we die, it is in one hand."""
+        running = [order for order in orders if order[3].lane is not None]
+        idle = [order for order in orders if order[3].lane is None]
+        batches = [[order] for order in running]
+        batches += [idle[start : start + custody.BATCH] for start in range(0, len(idle), custody.BATCH)]
+        for batch in batches:
+            custody.take(ward.sock, [rescued.was for _, rescued, *_ in batch])
+            for order in batch:
+                self._carry_out(*order)
+        self.saved += sum(verdict is not Verdict.CUT for verdict, *_ in orders)
 
     def _owes(self, rescued: Rescued, fd: int, state: State) -> bool:
         """Whether the dead worker was to give a refusal on this connection, and it is not over: have another give it, or end

@@ -101,11 +101,11 @@ def instances() -> list[Instance]:
 
 
 def left(name: str) -> list[Path]:
-    """This user's default directories in which a socket of this name was left, in order of their paths."""
+    """This user's default directories in which something of this name was left, in order of their paths."""
     found: set[Path] = set()
     for base in bases():
         with contextlib.suppress(OSError):
-            found.update(path for path in (base, *base.iterdir()) if (path / name).is_socket())
+            found.update(path for path in (base, *base.iterdir()) if (path / name).exists())
     return sorted(found)
 
 
@@ -133,19 +133,25 @@ def spool(run_dir: Path) -> Path:
 class RunDir:
     """The directory of this instance, locked. A worker calls `leave()` first thing after fork."""
 
-    def __init__(self, path: Path, fd: int, leftovers: tuple[str, ...], *, keep: bool) -> None:
+    def __init__(
+        self, path: Path, fd: int, leftovers: tuple[str, ...], *, keep: bool, estate: tuple[str, ...] = ()
+    ) -> None:  # fmt: skip
         self.path = path
         self.fd = fd
         """Of the lock. The lock lasts until every copy of this descriptor is closed."""
         self._leftovers = leftovers
+        self._estate = estate
         self._keep = keep
 
     @classmethod
-    def open(cls, path: Path, leftovers: Iterable[str] = (), *, keep: bool = False) -> RunDir:
+    def open(
+        cls, path: Path, leftovers: Iterable[str] = (), *, keep: bool = False, estate: Iterable[str] = ()
+    ) -> RunDir:  # fmt: skip
         """Make it if need be, lock it, and remove from it the `leftovers` (names) of an instance that has died.
 
-        `keep` a directory that the operator has named: it may have been given to us with care. Raises RunDirError when
-        another instance uses it, or it cannot be trusted.
+        Its `estate` (names, or patterns of them) may be wanted, and stays until `forget`. `keep` a directory that the
+        operator has named: it may have been given to us with care. Raises RunDirError when another instance uses it, or it
+        cannot be trusted.
         """
         try:
             _make_private(path)
@@ -154,8 +160,8 @@ class RunDir:
             os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         except OSError as error:
             raise RunDirError(f"{path}: {error.strerror}, name another one with --run-dir") from error
-        self = cls(path, fd, tuple(leftovers), keep=keep)
-        self._clear()
+        self = cls(path, fd, tuple(leftovers), keep=keep, estate=tuple(estate))
+        self._clear(self._leftovers)
         return self
 
     @classmethod
@@ -174,7 +180,8 @@ class RunDir:
 
     def close(self) -> None:
         """Remove what is ours, and the directory unless it is to be kept or not empty; then unlock."""
-        self._clear()
+        self._clear(self._leftovers)
+        self.forget()
         if locks.same_file(self.fd, self.path / LOCK):
             (self.path / LOCK).unlink(missing_ok=True)
         if not self._keep:
@@ -182,10 +189,15 @@ class RunDir:
                 self.path.rmdir()  # not empty: the cut list, and whatever else has to outlive us
         os.close(self.fd)
 
-    def _clear(self) -> None:
-        for name in self._leftovers:
-            with contextlib.suppress(OSError):
-                (self.path / name).unlink(missing_ok=True)
+    def forget(self) -> None:
+        """Remove what a later instance could take over."""
+        self._clear(self._estate)
+
+    def _clear(self, names: Iterable[str]) -> None:
+        for name in names:
+            for path in self.path.glob(name):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
 
 
 def _lock(directory: Path) -> int:

@@ -15,16 +15,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from lastcall import __version__
 from lastcall.config.origins import DEFAULT, ConfigErrors, Loaded
 from lastcall.core import accesslog, exits, notes
 from lastcall.core.address import Address, parse
 from lastcall.core.settings import Settings
 from lastcall.core.trust import Trust
 from lastcall.protocol import handover
+from lastcall.protocol.adoption import DOORS
 from lastcall.protocol.handover import Estate, Handover
 from lastcall.protocol.papers import INBOX_IN, INBOX_OUT, stored_name
-from lastcall.runtime import activation, control, holder, rundir, service, sockets, upgrade
+from lastcall.runtime import (
+    activation,
+    adoption,
+    control,
+    holder,
+    identity,
+    rundir,
+    service,
+    sockets,
+    supervisor,
+    testament,
+    upgrade,
+)
 from lastcall.runtime.activation import Activation
+from lastcall.runtime.adoption import Inheritance
 from lastcall.runtime.board import LAYOUT, Board
 from lastcall.runtime.cutlist import CutList
 from lastcall.runtime.heritage import Heritage, Inherited, Source
@@ -40,8 +55,12 @@ from lastcall.runtime.worker import boot
 
 BOARD: Final = "board"
 """The board's file in the run directory."""
-LEFTOVERS: Final = (control.NAME, BOARD)
+LEFTOVERS: Final = (control.NAME,)
 """What an instance that has died leaves behind in it."""
+ESTATE: Final = (BOARD, testament.NAME, DOORS)
+"""What it leaves to the next one, if that can use it."""
+OUR_OWN: Final = frozenset({"daemon", "supervise", "pid", "run_dir", "hold", "tmp_dir"})
+"""Settings that concern no worker, or are completed before they do."""
 
 
 class StartError(Exception):
@@ -51,14 +70,16 @@ class StartError(Exception):
 def serve(loaded: Loaded, again: Callable[[], Loaded]) -> int:
     """Run until stopped; returns the exit code: 0, 70 (the application), 78 (configuration or start)."""
     settings = loaded.settings
-    foreground: service.Foreground | None = None
+    supervised, foreground = supervisor.take(os.environ)
     start = upgrade.program()
-    given = activation.take()
     try:
-        if settings.daemon:
+        if settings.supervise and not supervised:
+            return supervisor.run(start, settings)
+        given = activation.take()
+        if settings.daemon and not supervised:
             foreground = service.daemonize()
-        server = _Server(_begin(loaded, given, foreground), again, start, foreground)
-        resources = server.open_first(given)
+        server = _Server(_begin(loaded, given), again, start, foreground)
+        return server.run(loaded, given)
     except (StartError, OSError, service.ServiceError, rundir.RunDirError) as error:
         message = f"lastcall: {error}"
         if foreground is None:
@@ -66,8 +87,6 @@ def serve(loaded: Loaded, again: Callable[[], Loaded]) -> int:
         else:
             foreground.failed(exits.CONFIG, message)
         return exits.CONFIG
-    server.warn(loaded)
-    return server.run(resources)
 
 
 def take_over(left: Handover, loaded: Loaded | ConfigErrors, again: Callable[[], Loaded]) -> int:
@@ -94,6 +113,8 @@ class _Parts:
     notifier: service.Notifier
     heritage: Heritage
     claim: holder.Claim | None
+    inheritance: Inheritance | None
+    """What a master that has died has left."""
     spoken_for: bool
     """systemd has said what its sockets are for: no default address is needed."""
     kept_before: bool
@@ -111,53 +132,78 @@ def _surroundings(settings: Settings) -> None:
         os.umask(settings.umask)
 
 
-def _begin(loaded: Loaded, given: Activation, foreground: service.Foreground | None) -> _Parts:
+def _begin(loaded: Loaded, given: Activation) -> _Parts:
     """Open everything but listeners. Raises OSError, ServiceError, RunDirError; nothing is left behind then."""
     settings = _asked_for(loaded, spoken_for=given.speaks)
     port = Posix(SIGNALS)
     _surroundings(settings)
     directory = Path(settings.run_dir) if settings.run_dir else _default_run_dir(settings, given)
-    run_dir = rundir.RunDir.open(directory, LEFTOVERS, keep=bool(settings.run_dir))
+    run_dir = rundir.RunDir.open(directory, LEFTOVERS, keep=bool(settings.run_dir), estate=ESTATE)
     pid_file = service.PidFile(Path(settings.pid)) if settings.pid else None
     notifier = service.Notifier.take()
     try:
         if pid_file is not None:
             pid_file.claim()
-        log = _open_log(settings, daemon=foreground is not None)
-        board = Board(run_dir.path / BOARD, create=True)
+        log = _open_log(settings, daemon=settings.daemon)
+        left = adoption.find(run_dir.path, log.write, port)
+        if left is None:
+            run_dir.forget()
+        board = Board(run_dir.path / BOARD, create=True) if left is None else left.board
         server = _control(run_dir.path)
     except BaseException:
         if pid_file is not None:
             pid_file.remove()
         run_dir.close()
         raise
-    heritage, claim = _find_heritage(given, run_dir.path, log)
+    heritage, claim = _find_heritage(given, run_dir.path, log, left)
     return _Parts(
-        settings, port, run_dir, pid_file, log, board, Inbox(heritage.inbox), server, notifier, heritage, claim,
+        settings, port, run_dir, pid_file, log, board, Inbox(heritage.inbox), server, notifier, heritage, claim, left,
         spoken_for=given.speaks, kept_before=any(each.source is Source.STORED for each in given.found),
     )  # fmt: skip
 
 
-def _find_heritage(given: Activation, run_dir: Path, log: ErrorLog) -> tuple[Heritage, holder.Claim | None]:
+def _find_heritage(
+    given: Activation, run_dir: Path, log: ErrorLog, left: Inheritance | None
+) -> tuple[Heritage, holder.Claim | None]:
     """All that was there before us. What a holder has is copies: it keeps its own until we serve."""
     claim: holder.Claim | None = None
     try:
         claim = holder.claim(run_dir)
     except holder.HoldError as error:
         log.write(notes.Caution(str(error)))
-    if claim is None:
-        heritage = Heritage(given.found, given.inbox)
-    else:
-        heritage = Heritage([*given.found, *claim.found], claim.inbox or given.inbox)
+    orphaned = [] if left is None else list(left.listeners.values())
+    found = [*given.found, *(claim.found if claim is not None else [])]
+    inboxes = [left and left.inbox, claim and claim.inbox, given.inbox]
+    inbox = next((ends for ends in inboxes if ends), None)
+    for ends in inboxes:
+        if ends and ends is not inbox:
+            for end in ends:
+                end.close()
+    found = _others(found, orphaned)
+    if left is None or not left.serving:  # else they are not claimed one by one: the pool goes on with all of them
+        found = [*orphaned, *found]
+    heritage = Heritage(found, inbox)
     sockets.reserve(heritage.numbers())
     return heritage, claim
+
+
+def _others(found: list[Inherited], known: list[Inherited]) -> list[Inherited]:
+    """Without those that are the same socket as one that we have already."""
+    inodes = {os.fstat(each.sock.fileno()).st_ino for each in known}
+    others = []
+    for each in found:
+        if os.fstat(each.sock.fileno()).st_ino in inodes:
+            each.sock.close()
+        else:
+            others.append(each)
+    return others
 
 
 def _inherit(estate: Estate, settings: Settings) -> _Parts:
     """Take over what another image of this process has opened. The run directory and the pid file stay what they are."""
     port = Posix(SIGNALS)
     _surroundings(settings)
-    run_dir = rundir.RunDir.adopt(Path(estate.run_dir), estate.lock, LEFTOVERS, keep=estate.keep_run_dir)
+    run_dir = rundir.RunDir.adopt(Path(estate.run_dir), estate.lock, LEFTOVERS + ESTATE, keep=estate.keep_run_dir)
     pid_file = service.PidFile.adopt(Path(estate.pid_file), estate.pid_lock) if estate.pid_lock >= 0 else None
     try:
         log = _open_log(settings, daemon=settings.daemon)
@@ -168,7 +214,7 @@ def _inherit(estate: Estate, settings: Settings) -> _Parts:
     inbox_out, inbox_in = (socket.socket(fileno=fd) for fd in estate.inbox)
     return _Parts(
         settings, port, run_dir, pid_file, log, Board(run_dir.path / BOARD, create=False), Inbox((inbox_out, inbox_in)),
-        server, service.Notifier(estate.notify, os.getpid()), Heritage(), None, spoken_for=estate.spoken_for,
+        server, service.Notifier(estate.notify, os.getpid()), Heritage(), None, None, spoken_for=estate.spoken_for,
         kept_before=estate.kept_before, delivered=estate.delivered,
     )  # fmt: skip
 
@@ -217,10 +263,14 @@ class _Server:
             ready=self._ready, renew=self._renew, estate=self._estate, upgrade=Upgrade(start, parts.port),
             release=self._release, listeners=lambda: self._listeners, removals=self._removals, claim=parts.claim,
             leave_behind=self._leave_behind, stored=self._stored, unstore=self._unstore, let_go=self._let_go,
+            testament=testament.Testament(parts.run_dir.path),
         )  # fmt: skip
 
-    def open_first(self, given: Activation) -> Resources:
-        """What the first generation is given. Raises StartError; nothing of ours is left behind then."""
+    def run(self, loaded: Loaded, given: Activation) -> int:
+        """From the start to the end; returns the exit code. Raises StartError; nothing of ours is left behind then."""
+        left = self._parts.inheritance
+        if left is not None and left.serving:
+            return self._inherit(left, loaded, given)
         try:
             resources = self._open(self._settings, None)
         except StartError:
@@ -229,19 +279,56 @@ class _Server:
         self._close_rest(given)
         self._listeners = resources.listeners
         self._store()
-        return resources
-
-    def run(self, resources: Resources) -> int:
-        """From nothing to the end; returns the exit code."""
+        self.warn(loaded)
         self.log.write(notes.Running(os.getpid()))
-        return self._run(Master(self._around, resources), None, ())
+        if left is None:
+            return self._run(Master(self._around, resources), None, ())
+        anew = left.anew(resources.settings, (listener.number for listener in resources.listeners))
+        generations = {release.generation: self._inherited(release) for release in anew.reign.releases}
+        generations[anew.reign.current] = resources
+        master = Master.resume(self._around, generations, anew)
+        master.take_over(left.seconds, anew.estate.pid)
+        return self._run(master, None, ())
 
-    def resume(self, left: Handover, loaded: Loaded | ConfigErrors) -> int:
-        """From where the last image has left off to the end; begins a new generation where the configuration allows."""
+    def _inherit(self, left: Inheritance, loaded: Loaded, given: Activation) -> int:
+        """Go on with the workers of a master that has died; begin a new generation where the configuration is another."""
+        self.log.write(notes.Running(os.getpid()))
+        for inherited in left.listeners.values():
+            inherited.sock.detach()  # its descriptor stands in what was handed over
+        generations = self._recall(left.left)
+        reign = left.left.reign
+        before = generations[reign.current]
+        boot.prepare(before.settings, self.log)
+        master = Master.resume(self._around, generations, left.left)
+        fresh: Resources | None = None
+        if left.left.version != __version__ or self._differs(before):
+            try:
+                fresh = self._renewed(loaded, before)
+            except StartError as error:
+                master.refuse((), str(error))
+        self._close_rest(given)
+        self._store()
+        self.warn(loaded)
+        master.take_over(left.seconds, left.left.estate.pid)
+        return self._run(master, fresh, ())
+
+    def _differs(self, before: Resources) -> bool:
+        """Whether workers with these settings would be others, or have not all of the listeners that they should have."""
+        wanted, had = (upgrade.plain(each) for each in (self._settings, before.settings))
+        same = all(wanted[name] == had[name] for name in wanted if name not in OUR_OWN)
+        listeners = [(each.protocol, each.address) for each in before.listeners]
+        return not same or any(each not in listeners for each in self._settings.listeners)
+
+    def _recall(self, left: Handover) -> dict[int, Resources]:
+        """The listeners and the generations that were handed over."""
         self._listeners = tuple(self._crossed(listener) for listener in left.estate.listeners)
         self._removals.former = tuple(_recalled(former) for former in left.estate.former)
         sockets.reserve(listener.number for listener in self._removals.former)
-        generations = {release.generation: self._inherited(release) for release in left.reign.releases}
+        return {release.generation: self._inherited(release) for release in left.reign.releases}
+
+    def resume(self, left: Handover, loaded: Loaded | ConfigErrors) -> int:
+        """From where the last image has left off to the end; begins a new generation where the configuration allows."""
+        generations = self._recall(left)
         before = generations[left.reign.current]
         self.log.write(notes.Running(os.getpid()))
         master = Master.resume(self._around, generations, left)
@@ -306,7 +393,7 @@ class _Server:
             clients=parts.control.clients(), listeners=[_left(listener) for listener in self._listeners],
             former=[_remembered(listener) for listener in self._removals.former],
             notify=parts.notifier.variables, spoken_for=parts.spoken_for, kept_before=parts.kept_before,
-            delivered=parts.delivered,
+            delivered=parts.delivered, boot=identity.boot(), pid=os.getpid(),
         )  # fmt: skip
 
     def _tell_why(self, code: int) -> None:

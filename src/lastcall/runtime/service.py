@@ -128,6 +128,11 @@ class Foreground:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
+    @property
+    def fd(self) -> int:
+        """What it is told by; -1: nobody waits any more."""
+        return self._fd
+
     def ready(self) -> None:
         """The service is up: the foreground exits 0."""
         self._tell(exits.OK, "")

@@ -6,6 +6,7 @@ lost with it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
 import os
@@ -250,4 +251,5 @@ def unlink(listener: Listener) -> None:
     """Remove a UNIX listener's path, if it still leads to this socket: somebody else may have bound it since."""
     address = listener.address
     if address.family == "unix" and not address.abstract and identify(address.path) == listener.file:
-        Path(address.path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # in a directory that is not ours: an orphan's user is not the master's
+            Path(address.path).unlink(missing_ok=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from lastcall.core.settings import Settings
 from lastcall.core.trust import Trust
 from lastcall.protocol import handover
+from lastcall.protocol.adoption import door
 from lastcall.runtime.board import Board
 from lastcall.runtime.control import ControlServer
 from lastcall.runtime.cutlist import CutList
@@ -20,6 +24,7 @@ from lastcall.runtime.removal import Removals
 from lastcall.runtime.rescue import Ward
 from lastcall.runtime.service import Notifier
 from lastcall.runtime.sockets import Listener
+from lastcall.runtime.testament import Testament
 from lastcall.runtime.upgrade import Upgrade
 
 
@@ -56,6 +61,26 @@ class Link:
     """Seconds for which it may serve, jitter included; 0: for ever."""
     ward: Ward | None = None
     """Its custodian; None where there is no custody."""
+    pidfd: int = -1
+    """Of a worker that is not our child: what tells when it ends, and what it is killed by."""
+    dead: int | None = None
+    """Its wait status: it has ended, and what it has left is being judged. Its pid may be somebody else's by now."""
+
+    def leave(self) -> None:
+        """In another process: close what is the master's."""
+        self.sock.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+        for reader in self.output:
+            reader.leave()
+
+    def close(self, run_dir: str) -> None:
+        """It is gone, and its output has been read: nobody knocks at its door any more."""
+        self.sock.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+        with contextlib.suppress(OSError):
+            Path(run_dir, door(self.serial)).unlink(missing_ok=True)
 
 
 @dataclass(slots=True)
@@ -92,3 +117,5 @@ class Surroundings:
     """Leave listeners and inbox to a holder, whose pid it is; 0 where there can be none. Given what lets go of the rest."""
     let_go: Callable[[], None]
     """In a new worker: close what is the master's alone."""
+    testament: Testament
+    """What is written down for whoever is master next, should this one die."""

@@ -211,7 +211,7 @@ def descriptors(left: Handover) -> list[int]:
     fds += [client.fd for client in estate.clients] + [listener.fd for listener in estate.listeners]
     for worker in left.reign.workers:
         fds += [worker.link, *(output.fd for output in worker.outputs)]
-        fds += [worker.custody] if worker.custody >= 0 else []
+        fds += [fd for fd in (worker.custody, worker.pidfd) if fd >= 0]
     return fds
 
 
@@ -268,8 +268,9 @@ def machine(reign: Reign) -> lc.Master:
             serial=reign.serial,
             generation=reign.generation,
             generations=tuple(release.generation for release in reign.releases),
-            untried=False,
-            announced=True,
+            first=reign.first,
+            untried=reign.untried,
+            announced=reign.announced,
             failures=tuple(reign.failures),
             calm_since=reign.calm_since,
             forks_failed=reign.forks_failed,

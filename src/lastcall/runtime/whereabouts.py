@@ -7,14 +7,18 @@ that does not come within ANSWER_WITHIN is said to be missing, and what was to b
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lastcall.core import notes
 from lastcall.core.slot import Lane
 from lastcall.protocol.control import InFlight, StepStatus
 from lastcall.protocol.link import Whereabouts, read_where
+
+if TYPE_CHECKING:
+    from lastcall.runtime.board import Board
+    from lastcall.runtime.surroundings import Link
 
 ANSWER_WITHIN: Final = 0.25
 """Seconds that a worker has to answer: a thousand times what it takes, and no longer than a person at a terminal minds."""
@@ -199,3 +203,20 @@ class Account:
         self._asked = not self._asked
         self.due = now + (ANSWER_WITHIN if self._asked else EXPLAIN - ANSWER_WITHIN)
         return Turn.ASK if self._asked else Turn.TELL
+
+
+def account(pool: str, links: Sequence[Link], board: Board, desk: Desk, now: float) -> list[notes.Note]:
+    """What these workers, which drain, are waiting for: LINES_MAX of their requests, the oldest first, and what else."""
+    told: list[notes.Note] = []
+    lanes = [(link, lane) for link in links for lane in board.read(link.slot).lanes]
+    lanes.sort(key=lambda one: one[1].begun)
+    for link, lane in lanes[:LINES_MAX]:
+        told.append(waiting_for(pool, link.pid, lane, desk.line(link.serial, lane, now), now))
+    if len(lanes) > LINES_MAX:
+        told.append(notes.WaitingForMore(pool, len(lanes) - LINES_MAX))
+    for link in links:
+        said = desk.connections(link.serial)
+        what = "" if said is None else waiting_in_words(said)
+        if what:
+            told.append(notes.WaitingConnections(pool, link.pid, what))
+    return told

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from lastcall.protocol.control import Command, Do
-from lastcall.runtime import holder, rundir
+from lastcall.runtime import holder, orphanage, rundir, testament
 from lastcall.tools import client, report
 
 _P = ParamSpec("_P")
@@ -37,18 +37,28 @@ def _on_instance(command: Callable[Concatenate[Path, _P], None]) -> Callable[...
 
 
 def _instances() -> list[rundir.Instance]:
-    """Those that live; where there are none, those whose listeners are held."""
-    return rundir.instances() or [
-        rundir.Instance(path, held.pid) for path in rundir.left(holder.NAME) if (held := holder.held(path)) is not None
-    ]
+    """Those that live; where there are none, those whose master has died, and those whose listeners are held."""
+    found = rundir.instances()
+    for path in rundir.left(testament.NAME) if not found else ():
+        orphaned = orphanage.look(path)
+        if orphaned is not None:
+            found.append(rundir.Instance(path, orphaned.master))
+    for path in rundir.left(holder.NAME) if not found else ():
+        held = holder.held(path)
+        if held is not None:
+            found.append(rundir.Instance(path, held.pid))
+    return found
 
 
-def _held_instead(run_dir: Path, failed: client.Failed) -> client.Failed:
-    """Why nothing answers: perhaps the listeners are held for the next start."""
-    held = holder.held(run_dir) if failed.code == client.UNAVAILABLE else None
-    if held is None:
+def _instead(run_dir: Path, failed: client.Failed) -> client.Failed:
+    """Why nothing answers: perhaps the master has died, or the listeners are held for the next start."""
+    if failed.code != client.UNAVAILABLE:
         return failed
-    return client.Failed("\n".join(report.held(held)), client.UNAVAILABLE)
+    orphaned = orphanage.look(run_dir)
+    if orphaned is not None:
+        return client.Failed("\n".join(report.orphaned(orphaned)), client.UNAVAILABLE)
+    held = holder.held(run_dir)
+    return failed if held is None else client.Failed("\n".join(report.held(held)), client.UNAVAILABLE)
 
 
 _wait = click.option("--wait", is_flag=True, help="Return when it is done, not when it has begun.")
@@ -87,7 +97,7 @@ def status(run_dir: Path, as_json: bool) -> None:
     try:
         found = client.status_of(run_dir)
     except client.Failed as failed:
-        raise _held_instead(run_dir, failed) from None
+        raise _instead(run_dir, failed) from None
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
     else:

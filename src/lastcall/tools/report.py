@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from lastcall.protocol.control import InFlight, Status, WorkerStatus
+from lastcall.protocol.control import InFlight, LastTakeover, Status, WorkerStatus
 from lastcall.protocol.hold import Held
+from lastcall.runtime.orphanage import Orphaned
 
 _HEAD = ("SLOT", "PID", "GEN", "STAGE", "AGE", "REQUESTS", "CONNS", "IN FLIGHT")
 
@@ -23,6 +24,7 @@ def lines(status: Status) -> list[str]:
         ("requests", f"{status.requests} finished, {status.cut} cut{_uncompleted(status)}"),
         ("workers", f"{len(status.workers)} of {status.workers_wanted}, {status.restarts} restarted unasked"),
         ("last reload", _last_reload(status)),
+        *([("taken over", _taken_over(status.last_takeover))] if status.last_takeover else []),
     ]
     said = [f"{name:<12} {printable(value)}" for name, value in facts]
     more = [f"... and {status.left_out} younger requests in flight"] if status.left_out else []
@@ -38,6 +40,32 @@ def held(found: Held) -> list[str]:
     until = "a start is under way" if found.claimed else f"for {age(found.left)} more"
     waiting = f", and {found.connections} connections" if found.connections else ""
     return [f"nothing serves; held by pid {found.pid}, {until}: {', '.join(found.listeners)}{waiting}"]
+
+
+def orphaned(found: Orphaned) -> list[str]:
+    """What is said instead where workers serve without a master."""
+    until = f"{age(found.left)} more" if found.left else "no longer, and end"
+    said = [
+        f"no master: it was pid {found.master}, and has been gone for {age(found.seconds)}",
+        f"{len(found.workers)} workers serve {', '.join(found.listen)} without it, for {until}",
+    ]
+    for slot in found.workers:
+        said.append(
+            f"  pid {slot.pid}, generation {slot.generation}: {slot.requests} requests, {slot.connections} connections"
+        )
+        said += [
+            printable(f"    {lane.request} ({lane.request_id}){lane.step and ', at '}{lane.step}")
+            for lane in slot.lanes
+        ]
+    return [*said, "the next `lastcall serve` with this run directory takes them over"]
+
+
+def _taken_over(last: LastTakeover) -> str:
+    when = time.strftime("%d-%b-%Y %H:%M:%S", time.localtime(last.at))
+    died = (
+        f"; {last.dead} had died: {last.connections} connections rescued, {last.cuts} requests cut" if last.dead else ""
+    )
+    return f"{when}, {last.workers} workers of pid {last.master}, after {age(last.seconds)} without a master{died}"
 
 
 def _last_reload(status: Status) -> str:

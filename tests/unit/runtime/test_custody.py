@@ -9,12 +9,20 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lastcall.core.address import parse
-from lastcall.runtime import custody, sockets
+from lastcall.protocol import adoption
+from lastcall.protocol.adoption import Claim, Stage, Standing
+from lastcall.runtime import custody, doors, rights, sender, sockets
+from lastcall.runtime.bequest import Bequest
+from lastcall.runtime.board import Board
+from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.sockets import Listener
 from support.processes import WITHIN_S, comm, eventually
+
+NAME = adoption.door(7)
 
 
 @pytest.fixture
@@ -30,14 +38,15 @@ def listeners(tmp_path: Path) -> Iterator[tuple[Listener, Listener]]:
 class Ward:
     """A worker with a custodian. It accepts a connection from each listener, and opens one of its own."""
 
-    def __init__(self, listeners: tuple[Listener, Listener]) -> None:
+    def __init__(self, listeners: tuple[Listener, Listener], folder: Path | None = None) -> None:
+        """With a folder it has a door there, too."""
         self.link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         said, say = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             try:
                 self.link.close()
-                custody.place(theirs, listeners)
+                custody.place(theirs, listeners, None if folder is None else bequeath(folder, theirs, listeners))
                 for listener in listeners:
                     listener.sock.setblocking(True)
                 kept = [listener.sock.accept() for listener in listeners]
@@ -67,6 +76,17 @@ class Ward:
             client.close()
 
 
+def bequeath(folder: Path, link: socket.socket, listeners: tuple[Listener, Listener]) -> Bequest:
+    """A door, as a worker has one."""
+    bequest = Bequest(
+        doors.bind(folder, NAME), folder / NAME, os.geteuid(), 60.0, 7, os.getpid(),
+        socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)[0], link, listeners, Inbox(), (),
+        Board(folder / "board", create=True), 0,
+    )  # fmt: skip
+    bequest.open()
+    return bequest
+
+
 @pytest.fixture
 def ward(listeners: tuple[Listener, Listener]) -> Iterator[Ward]:
     ward = Ward(listeners)
@@ -92,8 +112,49 @@ def test_the_clients_connections_outlive_their_worker(ward: Ward, listeners: tup
         rescued.sendall(b"world")
         other.sendall(b"unix")
     assert (tcp.recv(10), unix.recv(10)) == (b"world", b"unix")
+    last = ward.hear()
+    assert last is not None
+    assert last[0].last
+    custody.take(ward.link, [report.found[0].was])
+    custody.take(ward.link, [])
     assert ward.hear() is None
     assert os.waitpid(ward.keeper, 0) == (ward.keeper, 0)
+
+
+def test_what_a_master_has_not_taken_when_it_dies_is_the_next_ones(
+    listeners: tuple[Listener, Listener], tmp_path: Path
+) -> None:
+    """One of two connections is taken; the other waits at the door, and nobody has both, or neither."""
+    ward = Ward(listeners, tmp_path)
+    os.kill(ward.pid, signal.SIGKILL)
+    os.waitpid(ward.pid, 0)
+    found = ward.hear()
+    assert found is not None
+    tcp, unix = found[0].found
+    custody.take(ward.link, [tcp.was])
+    ward.link.close()
+    link = doors.knock(tmp_path, NAME, WITHIN_S)
+    assert link is not None
+    assert sender.peer(link)[0] == ward.pid
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    rights.send(link, msgspec.json.encode(Claim(adoption.FORMAT, os.getpid())), [theirs.fileno()])
+    theirs.close()
+    packet, given = rights.receive(link, adoption.PACKET_MAX, adoption.RIGHTS_MAX)
+    standing = msgspec.json.decode(packet, type=Standing)
+    assert (standing.serial, standing.pid, standing.stage) == (7, ward.pid, Stage.DEAD)
+    assert standing.listeners == [listener.papers for listener in listeners]
+    assert len(given) == 4
+    ward.link = ours
+    again = ward.hear()
+    assert again is not None
+    assert again[0].found == [unix]
+    custody.take(ours, [unix.was])
+    custody.take(ours, [])
+    assert os.waitpid(ward.keeper, 0) == (ward.keeper, 0)
+    for fd in (*found[1], *given, *again[1]):
+        os.close(fd)
+    link.close()
+    ward.close()
 
 
 def test_a_custodian_hears_no_signal(ward: Ward) -> None:
@@ -104,6 +165,7 @@ def test_a_custodian_hears_no_signal(ward: Ward) -> None:
     os.kill(ward.pid, signal.SIGKILL)
     os.waitpid(ward.pid, 0)
     assert ward.hear() is not None
+    custody.take(ward.link, [])
     os.waitpid(ward.keeper, 0)
 
 

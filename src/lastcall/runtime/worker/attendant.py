@@ -21,6 +21,7 @@ from lastcall.gateway import wsgi
 from lastcall.protocol.link import Report, Word, pack_where, unpack_word
 from lastcall.runtime import rights
 from lastcall.runtime.worker import where
+from lastcall.runtime.worker.orphan import Orphan
 from lastcall.runtime.worker.worker import Place, Worker
 
 PACKET_MAX: Final = 65536
@@ -30,13 +31,15 @@ _CALL: Final = (wsgi.__file__, wsgi.run.__name__)
 
 
 class Attendant:
-    """Listens to `link`, the worker's end of its control socket. The master gone (EOF) means drain."""
+    """Listens to `link`, the worker's end of its control socket. The master gone (EOF): see `orphan.py`."""
 
     def __init__(self, worker: Worker, link: socket.socket, relay: Callable[[], float | None] | None = None) -> None:
         self._worker = worker
         self._link = link
         self._relay = relay
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll = select.poll()
+        self._orphan = Orphan(worker, worker.place.bequest, self._poll, trace)
 
     def start(self) -> None:
         """Begin to listen, until the process ends.
@@ -51,18 +54,26 @@ class Attendant:
         os.eventfd_write(self._wake, 1)
 
     def _run(self) -> None:
-        poll = select.poll()
-        poll.register(self._link, select.POLLIN)
+        link, poll, orphan = self._link.fileno(), self._poll, self._orphan
+        poll.register(link, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         nap: float | None = None
         while True:
+            due = orphan.due()
+            if due is not None:
+                left = max(0.0, due - time.monotonic())
+                nap = left if nap is None else min(nap, left)
             for fd, _ in poll.poll(None if nap is None else nap * 1000):
                 if fd == self._wake:
                     os.eventfd_read(self._wake)
+                elif fd != link:
+                    if orphan.hear(fd):
+                        poll.register(link, select.POLLIN)
                 elif not self._hear():
-                    return
-            if self._relay is not None:
-                nap = self._relay()
+                    poll.unregister(link)
+                    orphan.begin()
+            orphan.turn()
+            nap = None if self._relay is None else self._relay()
 
     def _hear(self) -> bool:
         worker = self._worker
@@ -71,7 +82,9 @@ class Attendant:
         except BlockingIOError:
             return True
         match word:
-            case Word.DRAIN | None:
+            case None:
+                return False
+            case Word.DRAIN:
                 worker.draining = True
                 worker.nudge()
             case Word.TRACE:
@@ -88,7 +101,7 @@ class Attendant:
                 worker.nudge()
             case _:
                 assert_never(word)
-        return word is not None
+        return True
 
 
 def hear(link: socket.socket, flags: int = 0) -> tuple[Word | None, list[int]]:

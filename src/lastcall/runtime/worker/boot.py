@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, assert_never
 
 from lastcall.core import exits, notes
@@ -23,7 +24,8 @@ from lastcall.core.trust import Trust
 from lastcall.gateway import loading, warmup
 from lastcall.gateway.wsgi import Application, explain
 from lastcall.protocol.link import Report, Word, pack
-from lastcall.runtime import custody, service
+from lastcall.runtime import custody, identity, service
+from lastcall.runtime.bequest import Bequest
 from lastcall.runtime.board import Board
 from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.logs import AccessLog, ErrorLog
@@ -67,8 +69,20 @@ class Birth:
     """What its custodian reports to; None: it has none."""
     output: tuple[int, int] | None
     """Descriptors that become stdout and stderr, when the application's output is caught."""
+    door: Door | None
+    """Where the next master is let in, should this one die; None: nobody is waited for."""
     blocked: Iterable[int]
     """The signals that the master had blocked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A worker's door, and what is kept for whoever comes in."""
+
+    sock: socket.socket
+    path: Path
+    heard: tuple[int, ...]
+    """The reading ends of what it prints."""
 
 
 def become_worker(birth: Birth, let_go: Callable[[], None]) -> NoReturn:
@@ -103,7 +117,8 @@ def _live(birth: Birth) -> int:
         memory.volunteer()  # another user may not
         service.drop_privileges(settings.user, settings.group, settings.umask)
         die_with_master(master)
-        _place_in_custody(birth)
+        bequest = _bequeath(birth)
+        _place_in_custody(birth, bequest)
         if settings.chdir:
             os.chdir(settings.chdir)
         app = loading.load(settings.app, factory=settings.factory, app_dir=settings.app_dir)
@@ -112,7 +127,7 @@ def _live(birth: Birth) -> int:
     except (loading.LoadError, OSError, service.ServiceError) as error:
         _say(birth, Report.BOOT_FAILED, str(error))
         return exits.SOFTWARE
-    worker = _build(birth, app)
+    worker = _build(birth, app, bequest)
     try:
         _warm_up(birth, worker)
     except warmup.WarmUpError as error:
@@ -129,17 +144,34 @@ def _live(birth: Birth) -> int:
     if _may_serve(birth.link, worker):
         die_with_master(0)
         worker.run()
+    worker.place.slot.ended()
+    if bequest is not None:
+        bequest.close()
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what Python does at exit: wait for the app's own threads
     atexit._run_exitfuncs()  # noqa: SLF001 - as above
     return exits.OK
 
 
-def _place_in_custody(birth: Birth) -> None:
+def _bequeath(birth: Birth) -> Bequest | None:
+    """Open the door. After the change of user: whoever knocks sees who we are. Raises OSError."""
+    if birth.door is None:
+        return None
+    bequest = Bequest(
+        door=birth.door.sock, path=birth.door.path, owner=birth.door.path.parent.stat().st_uid,
+        timeout=birth.settings.orphan_timeout, serial=birth.serial, pid=os.getpid(), link=birth.link,
+        custody=birth.custody, listeners=birth.listeners, inbox=birth.inbox,
+        outputs=tuple(zip(("stdout", "stderr"), birth.door.heard, strict=False)), board=birth.board, slot=birth.slot,
+    )  # fmt: skip
+    bequest.open()
+    return bequest
+
+
+def _place_in_custody(birth: Birth, bequest: Bequest | None) -> None:
     """After the change of user: the custodian is as powerless as the worker. Without threads: it is a fork."""
     if birth.custody is None:
         return
     try:
-        custody.place(birth.custody, birth.listeners)
+        custody.place(birth.custody, birth.listeners, bequest)
     except OSError as error:
         text = f"[pool {birth.settings.pool}] child {os.getpid()} has no custodian: {error.strerror}"
         birth.error_log.write(notes.Caution(text))
@@ -190,17 +222,18 @@ def kind(settings: Settings) -> type[Sync | Threads]:
     return Sync
 
 
-def _build(birth: Birth, app: Application) -> Worker:
+def _build(birth: Birth, app: Application, bequest: Bequest | None) -> Worker:
     settings = birth.settings
     slot = birth.board.claim(
         birth.slot, pid=os.getpid(), generation=birth.generation, serial=birth.serial,
-        lanes=settings.threads if _threaded(settings) else 1,
+        lanes=settings.threads if _threaded(settings) else 1, started=identity.started(os.getpid()),
     )  # fmt: skip
     os.register_at_fork(after_in_child=slot.forget)
     place = Place(
         settings=settings, serial=birth.serial, generation=birth.generation, listeners=birth.listeners, former=birth.former,
         inbox=birth.inbox, board=birth.board, slot=slot, error_log=birth.error_log, access_log=birth.access_log,
         trust=birth.trust, say=lambda report, text: _say(birth, report, text), spend_after=birth.spend_after,
+        bequest=bequest,
     )  # fmt: skip
     return kind(settings)(place, app, birth.link)
 

@@ -30,8 +30,9 @@ from lastcall.protocol import fastcgi, http1
 from lastcall.protocol.exchange import ProtocolError, Request
 from lastcall.protocol.link import Report
 from lastcall.protocol.refusal import Refusal
+from lastcall.runtime.bequest import Bequest
 from lastcall.runtime.board import Board, SlotWriter
-from lastcall.runtime.closing import thaw
+from lastcall.runtime.closing import Closing, thaw
 from lastcall.runtime.inbox import Inbox, Parcel
 from lastcall.runtime.logs import AccessLog, ErrorLog
 from lastcall.runtime.sockets import Listener
@@ -72,6 +73,8 @@ class Place:
     access_log: AccessLog | None
     trust: Trust
     say: Callable[[Report, str], None]
+    bequest: Bequest | None
+    """What the next master is given, should this one die; None: nobody is waited for."""
     spend_after: int
     """Requests after which this worker is due for recycling (jitter included); 0: never."""
 
@@ -100,7 +103,8 @@ class Worker:
         self.draining = False  # told by the attendant, as is `resting`
         self.resting = False  # takes nothing new, gives away what is idle, and stays
         self.requests = 0
-        self._spent = False
+        self.spent = ""  # why it is due for recycling
+        self.closing: Closing | None = None  # of an orphan that ends: what it closes itself
         self._weighed = 0  # the number of requests at the last look at the memory
         self._accepting = False
         self._stopping = False
@@ -193,6 +197,10 @@ class Worker:
     def _stamp_date(self, second: int) -> None:
         self._stamped = second
         self._stamp.lines = f"Server: lastcall\r\nDate: {http_date(time.time())}\r\n"
+
+    def obey(self, master: int) -> None:
+        """Another process is the master now. Callable from any thread."""
+        self._master_pid = master
 
     def nudge(self) -> None:
         """Wake the loop; callable from any thread."""
@@ -599,8 +607,8 @@ class Worker:
 
     def _spend(self, why: str) -> None:
         """Say, once, that this worker is due for recycling."""
-        if not self._spent:
-            self._spent = True
+        if not self.spent:
+            self.spent = why
             self.place.say(Report.SPENT, why)
 
     def _identify(self, connection: Connection, request: Request, env: wsgi.Environ) -> str:
@@ -666,9 +674,13 @@ class Worker:
                 self.watch(connection, select.EPOLLIN)
             if connection.deadline <= now and connection.registered:
                 self._expire(connection, now)
-        if self._stopping and self.place.board.closed and not self.connections and not self._take(now):
+        if self._stopping and self._closed() and not self.connections and not self._take(now):
             self._last = True
             self._listen(on=False)
+
+    def _closed(self) -> bool:
+        """Whether nobody new comes into the inbox, from us neither."""
+        return self.place.board.closed and (self.closing is None or self.closing.over)
 
     def _weigh(self) -> None:
         """Look at the memory, where requests have run since the last time."""
