@@ -486,16 +486,20 @@ def test_an_orphan_that_cannot_finish_is_cut_and_named(shop: Shop, folder: Path)
     assert asked.closed
     eventually(lambda: not session(server.pid), "nobody is left")
     assert "its worker ended by itself" in server.log()
+    server.be_taken_over()
+    (cut,) = listed(server)
+    assert (cut.uri, cut.done) == (f"/wait{asked.end}", "nobody to answer")
 
 
 def test_a_custodian_waits_for_a_master_no_longer_than_workers_do(shop: Shop, folder: Path) -> None:
-    """Its worker is dead, its master too, and nobody comes: its client is not left hanging."""
+    """Its worker is dead, its master too, and nobody comes: its client is not left hanging, but told."""
     server = shop("--orphan-timeout", "500ms", "--workers", "1")
     asked = ask(server, folder)
     server.kill_master()
     kill(asked.worker)
-    asked.thread.join()
-    assert asked.closed
+    answer = asked.answer()
+    assert answer.status == 503
+    assert json.loads(answer.body)["begun"] is True
     eventually(lambda: not session(server.pid), "nobody is left")
 
 
@@ -514,6 +518,36 @@ def test_a_board_that_cannot_be_read_sends_the_workers_home(shop: Shop, folder: 
     assert asked.answer().body == b"waited\n"
     eventually(lambda: gone(*before), "the old ones have gone")
     assert http.get(server.http_address).status == 200
+
+
+def test_a_stop_needs_no_master(shop: Shop, folder: Path) -> None:
+    """`lastcall stop` sends the workers home; what has begun is finished."""
+    server = shop("--workers", "2")
+    asked = ask(server, folder)
+    server.kill_master()
+    done = server.command("stop")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not accepting(server.http_address)
+    asked.end.touch()
+    assert asked.answer().body == b"waited\n"
+    eventually(lambda: not session(server.pid), "nobody is left")
+
+
+@pytest.mark.parametrize("hold", ["0", "10"])
+def test_a_stop_goes_on_without_its_master(shop: Shop, folder: Path, hold: str) -> None:
+    """Killed inside the drain: what has begun is finished, beside the next master's pool; a holder's claim is as ever."""
+    server = shop("--workers", "1", "--hold", hold)
+    asked = ask(server, folder)
+    server.signal(signal.SIGTERM)
+    server.wait_log("Terminating ...")
+    eventually(lambda: bool(server.log_lines("holding 1 listener")) == (hold != "0"), "it has begun")
+    server.kill_master()
+    server.start_again()
+    server.wait_log("ready to handle connections", 2)
+    assert http.get(server.http_address).status == 200
+    asked.end.touch()
+    assert asked.answer().body == b"waited\n"
+    assert server.command("stop", "--final", "--wait").returncode == 0
 
 
 def test_status_says_that_there_is_no_master(shop: Shop, folder: Path) -> None:

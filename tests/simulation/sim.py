@@ -28,6 +28,8 @@ STEPS_MAX = 5_000
 """More steps than this in one life is a busy loop."""
 KILLED = 9
 """The wait status of a killed process."""
+LOST = -1
+"""The wait status of a process that the next master has not started."""
 
 
 class Machine(NamedTuple):
@@ -50,6 +52,11 @@ class Died:
     status: int
 
 
+@dataclass(frozen=True, slots=True)
+class Usurped:
+    """The master dies, and another one goes on from what it has written down."""
+
+
 @dataclass(slots=True)
 class Process:
     serial: int
@@ -57,6 +64,7 @@ class Process:
     """Never obeys REST or DRAIN, never answers TRACE."""
     stuck: bool
     """In a system call that even SIGKILL must wait for."""
+    adopted: bool = False
     dying: bool = False
 
 
@@ -116,7 +124,7 @@ class World:
     steps: int = 0
     order: int = 0
     ticket: int = 0
-    heap: list[tuple[float, int, lc.Event | Died]] = field(default_factory=list)
+    heap: list[tuple[float, int, lc.Event | Died | Usurped]] = field(default_factory=list)
     processes: dict[int, Process] = field(default_factory=dict)
     broken: dict[int, str] = field(default_factory=dict)
     """Generation -> what is wrong with it."""
@@ -130,10 +138,13 @@ class World:
     """Generations that reached full strength."""
     recalled: int = 0
     """How often a worker that rested was called back."""
+    usurped: int = 0
+    """How often another master has gone on."""
     exits: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
+        self.fate = random.Random(f"the masters of {self.seed}")  # apart, so that known seeds stay what they were
         self.trace = hashlib.sha256()
         self.faults = NO_FAULTS
         self.trouble = Faults.draw(self.rng)
@@ -159,7 +170,7 @@ class World:
 
     # --- Time ---
 
-    def after(self, delay: float, thing: lc.Event | Died) -> None:
+    def after(self, delay: float, thing: lc.Event | Died | Usurped) -> None:
         self.order += 1
         heapq.heappush(self.heap, (self.now + delay, self.order, thing))
 
@@ -186,14 +197,16 @@ class World:
         draining = [worker.serial for worker in self.master.workers if worker.stage in stages]
         return [lc.Committed(serial) for serial in draining if self.rng.random() < self.faults.committed]
 
-    def happen(self, thing: lc.Event | Died) -> list[lc.Event]:
+    def happen(self, thing: lc.Event | Died | Usurped) -> list[lc.Event]:
         match thing:
             case Died(pid, serial, status):
                 process = self.processes.get(pid)
                 if process is None or process.serial != serial:
                     return []
                 del self.processes[pid]  # reaped: the pid is free again
-                return [lc.Exited(pid, status)]
+                return [lc.Exited(pid, LOST if process.adopted and status else status)]
+            case Usurped():
+                return self.usurp()
             case lc.Booted(serial):  # may be read when the process is gone already
                 self.live(serial)
         return [thing]
@@ -212,6 +225,28 @@ class World:
             self.after(rng.expovariate(1 / 10), lc.Spent(serial, "1000 requests"))
         if rng.random() < faults.overdue:
             self.after(rng.expovariate(1 / 30), lc.Overdue(serial))
+
+    def usurp(self) -> list[lc.Event]:
+        """As `runtime/adoption.py` does it: who boots is dead, who was to be killed may live, orders are given again."""
+        before = self.master
+        if before.phase is not lc.Phase.RUNNING:
+            return []
+        self.usurped += 1
+        self.asked -= {*before.waiting, *before.stop_tickets}
+        dead = [w for w in before.workers if w.pid is not None and w.stage is lc.Stage.BOOTING]
+        dead += [w for w in before.workers if w.stage > lc.Stage.BOOTING and self.fate.random() < 0.1]
+        workers = tuple(
+            replace(w, stage=lc.Stage.CUTTING, deadline=self.now) if w.stage is lc.Stage.KILLED else w
+            for w in before.workers
+            if w.pid is not None
+        )
+        self.master = replace(before, workers=workers, waiting=(), stop_tickets=())
+        for worker in dead:
+            assert worker.pid is not None
+            self.processes.pop(worker.pid, None)
+        for process in self.processes.values():
+            process.adopted = True
+        return [lc.Exited(worker.pid, LOST) for worker in dead if worker.pid is not None]
 
     # --- The shell, in miniature ---
 
@@ -331,6 +366,8 @@ class World:
                 self.after(delay, lc.Resize(rng.choice([-2, -1, 1, 2]), self.draw_ticket()))
         if rng.random() < 0.15:
             self.after(rng.uniform(0, TROUBLE), lc.Stop(rng.random() < 0.3, self.draw_ticket()))
+        for _ in range(self.fate.choice([0, 0, 0, 1, 3])):
+            self.after(self.fate.uniform(0, TROUBLE), Usurped())
 
     def draw_ticket(self) -> int:
         self.ticket += 1

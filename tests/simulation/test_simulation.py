@@ -55,4 +55,5 @@ def test_the_lives_are_eventful() -> None:
     assert sum(bool(life.failed) for life in lives) > 10
     assert 3 < sum(life.exits == [70] for life in lives) < 30
     assert sum(life.recalled for life in lives) > 5
+    assert sum(life.usurped for life in lives) > 30
     assert sum(life.steps for life in lives) > 3_000

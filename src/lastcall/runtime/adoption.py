@@ -30,6 +30,7 @@ from lastcall.protocol.handover import Handover, Unreadable
 from lastcall.protocol.link import Word
 from lastcall.runtime import doors, identity, rights, sender, testament, upgrade
 from lastcall.runtime.board import LAYOUT, Board
+from lastcall.runtime.board import NAME as BOARD
 from lastcall.runtime.heritage import Inherited, Source
 from lastcall.runtime.port import Port
 
@@ -93,21 +94,22 @@ def find(directory: Path, note: Callable[[notes.Note], None], port: Port) -> Inh
         return None
     try:
         left = _readable(handover.decode(document))
-        board = Board(directory / "board", create=False)
+        board = Board(directory / BOARD, create=False)
     except (Unreadable, ValueError, OSError) as error:
         note(notes.NotTakenOver(str(error)))
-        _send_home(directory)
+        send_home(directory)
         return None
-    if board.parking:  # it was stopped, and a holder has everything
-        return None
-    found = None if board.stopping else _Roll(directory, board, left, port).call()
-    if found is not None:
+    if not _is_ending(board):
+        found = _Roll(directory, board, left, port).call()
         if not _is_ending(board):
             return found
         _let_go(found)
-    note(notes.NotTakenOver("they are ending by themselves"))
-    _wait_until(lambda: board.closed)
-    return None
+    remains = _Roll(directory, board, left, port).remains()
+    if len(remains.left.reign.workers) < len(left.reign.workers):
+        note(notes.NotTakenOver("they are ending by themselves"))
+    if board.stopping:
+        _wait_until(lambda: board.closed or not any(doors_open(directory)))
+    return remains
 
 
 def _readable(left: Handover) -> Handover:
@@ -119,8 +121,8 @@ def _readable(left: Handover) -> Handover:
 
 
 def _is_ending(board: Board) -> bool:
-    """Somebody's time was up while everybody was called."""
-    return board.stopping
+    """A stop had begun (with `parking` a holder has everything), or nobody has come in time: the rest is up to them."""
+    return board.stopping or board.parking
 
 
 # --- Who answers ---------------------------------------------------------------
@@ -162,20 +164,40 @@ class _Roll:
         inheritance.left = self._rewritten(workers, now)
         return inheritance
 
-    def _knock(self, worker: handover.Worker) -> _Met:
+    def remains(self) -> Inheritance:
+        """What those have left that are dead, on a board of our own: the others, who are ending, keep theirs."""
+        now = time.monotonic()
+        met = [self._look(worker) for worker in self._left.reign.workers]
+        dead = [each for each in met if each.pidfd < 0]
+        (self._directory / BOARD).unlink()
+        fresh = Board(self._directory / BOARD, create=True)
+        for each in dead:
+            fresh.inherit(self._board, each.worker.slot)
+        for each in met:
+            if each.pidfd >= 0:
+                os.close(each.pidfd)
+        since = self._board.masterless
+        inheritance = Inheritance(self._left, fresh, now - since if since else 0.0)
+        inheritance.left = self._rewritten([_entry(each, now) for each in dead], now)
+        return inheritance
+
+    def _look(self, worker: handover.Worker) -> _Met:
         slot = self._board.read(worker.slot)
         mine = slot.serial == worker.serial
         same_boot = self._left.estate.boot == identity.boot()
         pidfd = identity.find(worker.pid, slot.started) if mine and same_boot else -1
-        met = _Met(worker, pidfd, ended=mine and slot.ended)
+        return _Met(worker, pidfd, ended=mine and slot.ended)
+
+    def _knock(self, worker: handover.Worker) -> _Met:
+        met = self._look(worker)
         link = doors.knock(self._directory, adoption.door(worker.serial), PATIENCE)
         if link is not None and sender.peer(link)[0] != worker.pid:
             link.close()
             link = None
         if link is None:
-            if pidfd >= 0:  # it cannot be told anything, and would use its slot for ever
-                self._port.kill_by(pidfd, signal.SIGKILL)
-                os.close(pidfd)
+            if met.pidfd >= 0:  # it cannot be told anything, and would use its slot for ever
+                self._port.kill_by(met.pidfd, signal.SIGKILL)
+                os.close(met.pidfd)
                 met.pidfd = -1
             return met
         met.link = link
@@ -294,7 +316,7 @@ def words_again(state: lc.Master, serial: int) -> list[Word]:
 # --- Who is not wanted ---------------------------------------------------------
 
 
-def _send_home(directory: Path) -> None:
+def send_home(directory: Path) -> None:
     """Have everybody end in order who is there and cannot be understood: they look after their listeners themselves."""
     dismissal = msgspec.json.encode(Claim(adoption.FORMAT, os.getpid(), wanted=False))
     for path in directory.glob(adoption.DOORS):

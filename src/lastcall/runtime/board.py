@@ -17,6 +17,8 @@ from typing import Final
 
 from lastcall.core import slot as layout
 
+NAME: Final = "board"
+"""The file in the run directory."""
 _FIRST: Final = 4096
 """Bytes before the first slot: the board's own head."""
 _STATES: Final = _FIRST + layout.SLOTS * layout.SLOT_BYTES
@@ -152,6 +154,12 @@ class Board:
         head = layout.pack_head(pid, generation, serial, lanes, started)
         self._memory[at : at + len(head)] = head
         return SlotWriter(self._memory, number, at)
+
+    def inherit(self, other: Board, number: int) -> None:
+        """Have a slot as it stands on another board."""
+        at, states = _FIRST + number * layout.SLOT_BYTES, _STATES + number * layout.FDS
+        self._memory[at : at + layout.SLOT_BYTES] = other._memory[at : at + layout.SLOT_BYTES]
+        self._memory[states : states + layout.FDS] = other.states(number)
 
     def states(self, number: int) -> bytes:
         """Of each descriptor of a slot's worker, its `State`."""

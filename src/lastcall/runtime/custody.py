@@ -28,9 +28,12 @@ from typing import Final, NoReturn
 
 import msgspec
 
+from lastcall.core.slot import State
 from lastcall.protocol.adoption import Stage
-from lastcall.runtime import rights
+from lastcall.protocol.refusal import Refusal
+from lastcall.runtime import farewell, rights
 from lastcall.runtime.bequest import Bequest
+from lastcall.runtime.inbox import Parcel
 from lastcall.runtime.sockets import Listener, reset_at_close
 
 NAME: Final = "lastcall-keeper"
@@ -40,6 +43,7 @@ BATCH: Final = 64
 PACKET_MAX: Final = 65536
 PATIENCE: Final = 1.0
 """Seconds for a custodian to make room for the master's word."""
+GONE: Final = "The worker that was running this request has died, and its master as well."
 _CLONE_FILES: Final = 0x400
 _CLONE_SIBLING: Final = 0x8000
 """CLONE_PARENT (sched.h): the new process is a child of the master's, as the worker is."""
@@ -128,7 +132,7 @@ def _keep(link: socket.socket, worker: int, doors: list[_Door], bequest: Bequest
         until = time.monotonic() + (bequest.timeout if bequest is not None else 0.0)
         while not _hand_over(link, left) and bequest is not None and _is_waited_for(bequest, left):
             if not _wait(bequest.door, max(0.0, until - time.monotonic())):
-                _part(left)
+                _part(left, bequest)
                 break
             with contextlib.suppress(BlockingIOError):
                 bequest.admit(Stage.DEAD)
@@ -177,11 +181,23 @@ def _is_waited_for(bequest: Bequest, left: dict[int, Rescued]) -> bool:
     return bool(left) or (slot.serial == bequest.serial and not slot.ended)
 
 
-def _part(left: dict[int, Rescued]) -> None:
-    """Nobody has come. What is left is closed so that nothing passes for an answer that is none."""
-    for number in left:
+def _part(left: dict[int, Rescued], bequest: Bequest) -> None:
+    """Nobody has come: 503 to whoever has not been sent a byte of an answer; half of one is not to look like the whole."""
+    slot, states = bequest.board.read(bequest.slot), bequest.board.states(bequest.slot)
+    lanes = {lane.fd: lane for lane in (slot.lanes if slot.serial == bequest.serial else ())}
+    parcels = []
+    for number, rescued in left.items():
+        if number < len(states) and states[number] < State.ANSWERING:
+            lane = lanes.get(number)
+            refusal = None
+            if lane is not None:
+                refusal = Refusal(503, GONE, lane.method, lane.exchange, lane.request_id, lane.step, begun=True)
+            parcels.append(Parcel(number, rescued.listener, rescued.client, rescued.port, b"", refusal=refusal))
+            continue
         with socket.socket(fileno=number) as sock:
             reset_at_close(sock)
+    fastcgi = {listener.number for listener in bequest.listeners if listener.fastcgi}
+    farewell.refuse(parcels, fastcgi.__contains__, GONE, lambda _request, _client: None)
 
 
 def _descriptors() -> list[int]:

@@ -150,6 +150,8 @@ class Master:
             for word in words_again(self._state, link.serial):
                 self._tell(link, word)
         self._tell_logs()
+        if self._state.proven:  # a removal that was under way goes on
+            self._remove_listeners(self._resources)
         self._tally.last_takeover = taken = LastTakeover(
             before, len(self._links), len(lost), self._rescue.saved, self._tally.cut - cut, seconds, time.time()
         )
@@ -441,9 +443,8 @@ class Master:
         """Everything that another image, or another master, needs to go on."""
         generations = testament.releases(self._state, self._generations, self._resources)
         reign = testament.reign(self._state, self._links, generations, self._outputs, self._tally)
-        return handover.Handover(
-            handover.FORMAT, __version__, self._around.estate(), reign, list(self._upgrade.tickets)
-        )  # fmt: skip
+        estate, tickets = self._around.estate(), list(self._upgrade.tickets)
+        return handover.Handover(handover.FORMAT, __version__, estate, reign, tickets)
 
     def _write_down(self) -> None:
         """For the next master, before anything is done: what has not been done it does again."""
@@ -510,7 +511,8 @@ class Master:
             if has_left(slot, link.dead):
                 board.wipe_states(link.slot)
         worker = next((worker for worker in self._state.workers if worker.serial == serial), None)
-        if worker is not None and worker.stage < lc.Stage.DRAINING:
+        in_order = link in self._lost and not link.dead  # nobody has come in time
+        if worker is not None and worker.stage < lc.Stage.DRAINING and not in_order:
             self._tally.deaths += 1
         link.close(self._around.run_dir)
         self._desk.forget(serial)

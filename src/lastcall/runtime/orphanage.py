@@ -10,8 +10,9 @@ from pathlib import Path
 from lastcall.core.slot import Slot
 from lastcall.protocol import handover
 from lastcall.protocol.handover import Handover, Unreadable
-from lastcall.runtime import identity, rundir, testament
+from lastcall.runtime import adoption, identity, rundir, testament
 from lastcall.runtime.board import LAYOUT, Board
+from lastcall.runtime.board import NAME as BOARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def look(directory: Path) -> Orphaned | None:
         left = handover.decode((directory / testament.NAME).read_bytes())
         if left.estate.board != LAYOUT:
             return None
-        board = Board(directory / "board", create=False)
+        board = Board(directory / BOARD, create=False)
     except (OSError, Unreadable, ValueError):
         return None
     alive = [slot for worker in left.reign.workers if _lives(slot := board.read(worker.slot), worker)]
@@ -60,3 +61,18 @@ def _patience(left: Handover) -> float:
     current = next(release for release in left.reign.releases if release.generation == left.reign.current)
     found = current.settings.get("orphan_timeout")
     return float(found) if isinstance(found, int | float) else 0.0
+
+
+def stop(directory: Path) -> bool:
+    """Have the workers of this pool end, which has lost its master; whether there were any. Raises RunDirError, OSError.
+
+    They have closed their listeners when this returns; what has begun is finished after it.
+    """
+    if look(directory) is None:
+        return False
+    ours = rundir.RunDir.open(directory, keep=True)  # so that nobody becomes their master meanwhile
+    try:
+        adoption.send_home(directory)
+    finally:
+        ours.leave()
+    return True

@@ -28,6 +28,7 @@ from lastcall.protocol.papers import INBOX_IN, INBOX_OUT, stored_name
 from lastcall.runtime import (
     activation,
     adoption,
+    board,
     control,
     holder,
     identity,
@@ -53,11 +54,9 @@ from lastcall.runtime.surroundings import ReloadRefused, Resources, Surroundings
 from lastcall.runtime.upgrade import Program, Upgrade
 from lastcall.runtime.worker import boot
 
-BOARD: Final = "board"
-"""The board's file in the run directory."""
 LEFTOVERS: Final = (control.NAME,)
 """What an instance that has died leaves behind in it."""
-ESTATE: Final = (BOARD, testament.NAME, DOORS)
+ESTATE: Final = (board.NAME, testament.NAME, DOORS)
 """What it leaves to the next one, if that can use it."""
 OUR_OWN: Final = frozenset({"daemon", "supervise", "pid", "run_dir", "hold", "tmp_dir"})
 """Settings that concern no worker, or are completed before they do."""
@@ -148,7 +147,7 @@ def _begin(loaded: Loaded, given: Activation) -> _Parts:
         left = adoption.find(run_dir.path, log.write, port)
         if left is None:
             run_dir.forget()
-        board = Board(run_dir.path / BOARD, create=True) if left is None else left.board
+        slots = Board(run_dir.path / board.NAME, create=True) if left is None else left.board
         server = _control(run_dir.path)
     except BaseException:
         if pid_file is not None:
@@ -157,7 +156,7 @@ def _begin(loaded: Loaded, given: Activation) -> _Parts:
         raise
     heritage, claim = _find_heritage(given, run_dir.path, log, left)
     return _Parts(
-        settings, port, run_dir, pid_file, log, board, Inbox(heritage.inbox), server, notifier, heritage, claim, left,
+        settings, port, run_dir, pid_file, log, slots, Inbox(heritage.inbox), server, notifier, heritage, claim, left,
         spoken_for=given.speaks, kept_before=any(each.source is Source.STORED for each in given.found),
     )  # fmt: skip
 
@@ -213,7 +212,7 @@ def _inherit(estate: Estate, settings: Settings) -> _Parts:
     server = control.ControlServer.adopt(run_dir.path, estate.control, estate.clients)
     inbox_out, inbox_in = (socket.socket(fileno=fd) for fd in estate.inbox)
     return _Parts(
-        settings, port, run_dir, pid_file, log, Board(run_dir.path / BOARD, create=False), Inbox((inbox_out, inbox_in)),
+        settings, port, run_dir, pid_file, log, Board(run_dir.path / board.NAME, create=False), Inbox((inbox_out, inbox_in)),
         server, service.Notifier(estate.notify, os.getpid()), Heritage(), None, None, spoken_for=estate.spoken_for,
         kept_before=estate.kept_before, delivered=estate.delivered,
     )  # fmt: skip

@@ -173,9 +173,21 @@ def stop(run_dir: Path, wait: bool, timeout: float, final: bool) -> None:
         else:
             _order(run_dir, Command(Do.STOP, final=final), "stopping")
     except client.Failed as failed:
-        if failed.code != client.UNAVAILABLE or not holder.stop(run_dir, timeout):
+        if failed.code != client.UNAVAILABLE:
             raise
-        click.echo("nothing was serving; what was held is closed")
+        click.echo(_stopped_without_a_master(run_dir, timeout, failed))
+
+
+def _stopped_without_a_master(run_dir: Path, timeout: float, failed: client.Failed) -> str:
+    """End what there is; what to say of it. Raises Failed where there is nothing."""
+    try:
+        if orphanage.stop(run_dir):
+            return "there was no master; its workers finish what they have, and end"
+    except (OSError, rundir.RunDirError) as error:
+        raise client.Failed(str(error), client.FAILED) from None
+    if not holder.stop(run_dir, timeout):
+        raise failed
+    return "nothing was serving; what was held is closed"
 
 
 @click.command(

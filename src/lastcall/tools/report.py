@@ -44,10 +44,10 @@ def held(found: Held) -> list[str]:
 
 def orphaned(found: Orphaned) -> list[str]:
     """What is said instead where workers serve without a master."""
-    until = f"{age(found.left)} more" if found.left else "no longer, and end"
+    going_on = f"serve {', '.join(found.listen)} without it, for {age(found.left)} more"
     said = [
         f"no master: it was pid {found.master}, and has been gone for {age(found.seconds)}",
-        f"{len(found.workers)} workers serve {', '.join(found.listen)} without it, for {until}",
+        f"{len(found.workers)} workers {going_on if found.left else 'finish what they have, and end'}",
     ]
     for slot in found.workers:
         said.append(
@@ -57,7 +57,7 @@ def orphaned(found: Orphaned) -> list[str]:
             printable(f"    {lane.request} ({lane.request_id}){lane.step and ', at '}{lane.step}")
             for lane in slot.lanes
         ]
-    return [*said, "the next `lastcall serve` with this run directory takes them over"]
+    return [*said, "the next `lastcall serve` with this run directory takes them over"] if found.left else said
 
 
 def _taken_over(last: LastTakeover) -> str:

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 
 from lastcall.tools.drill.load import Load
-from support.lastcall import READY, Server
+from support.lastcall import READY, TAKEN_OVER, Server
 from support.processes import eventually
 
 OVER_S = 60.0
@@ -74,3 +74,25 @@ def stop_and_start(server: Server, load: Load) -> None:
     assert server.wait(OVER_S) == 0, server.everything()
     server.start_again()
     server.wait_log(READY, ready + 1, OVER_S)
+
+
+def succeed(server: Server, *, killed: bool = False) -> None:
+    """Kill the master, unless it is `killed`, and start the next one, again and again until it has taken over, or serves."""
+    before = server.log().count(TAKEN_OVER) + server.log().count(READY)
+    if not killed:
+        server.kill_master()
+    server.start_again()
+
+    def over() -> bool:
+        if server.process.ended is not None:  # the address was not free yet
+            server.start_again()
+        return server.log().count(TAKEN_OVER) + server.log().count(READY) > before
+
+    eventually(over, f"another master is there\n{server.everything()}", OVER_S)
+
+
+def kill_the_master(server: Server, load: Load) -> None:
+    """`kill -9`; requests go on without one; then the same command line again."""
+    server.kill_master()
+    load.more(20)
+    succeed(server, killed=True)

@@ -21,7 +21,7 @@ from lastcall.protocol.link import Word
 from lastcall.runtime import closing, master, removal, serve, sockets
 from lastcall.runtime.sockets import Listener
 from lastcall.runtime.surroundings import Link, Resources
-from lastcall.runtime.worker import boot, worker
+from lastcall.runtime.worker import boot, orphan, worker
 from lastcall.runtime.worker.connection import Connection
 
 if TYPE_CHECKING:
@@ -110,6 +110,16 @@ def last_look() -> None:
     _replace(closing.Closing, "look", shut)
 
 
+def adoption() -> None:
+    """A worker without a master drains, gives its connections away, and ends."""
+
+    def drain(self: orphan.Orphan) -> None:
+        self._worker.draining = True
+        self._worker.nudge()
+
+    _replace(orphan.Orphan, "begin", drain)
+
+
 MECHANISMS: dict[str, Callable[[], None]] = {
     "hand-over": hand_over,
     "silence": silence,
@@ -117,6 +127,7 @@ MECHANISMS: dict[str, Callable[[], None]] = {
     "shared-listener": shared_listener,
     "readiness": readiness,
     "last-look": last_look,
+    "adoption": adoption,
 }
 
 

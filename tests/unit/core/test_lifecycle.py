@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lastcall.core import notes
+from lastcall.core import exits, notes
 from lastcall.core.lifecycle import (
     SETTLE,
     Action,
@@ -220,6 +220,13 @@ def test_a_worker_that_is_killed_from_outside_is_replaced_at_once() -> None:
     life.at(1.1, *spawned(2))
     life.at(1.2, *booted(2))
     assert life.done(1.3, Exited(102, 9)) == [Spawn(3, 0, 1)]
+    assert life.master.failures == ()
+
+
+def test_an_adopted_worker_that_dies_is_replaced_at_once() -> None:
+    """Nobody knows of what: it says nothing about the code. The next one is ours, and will tell."""
+    life = serving(ONE)
+    assert life.done(1.1, Exited(101, exits.UNKNOWN)) == [Spawn(2, 0, 1)]
     assert life.master.failures == ()
 
 

@@ -143,3 +143,14 @@ def test_records_that_wait_are_not_thrown_away(folder: Path, monkeypatch: pytest
     while mine.uncompleted()[0].id == f"id-{len(first) + 1}":
         mine.add(for_on_cut(number := number + 1))
     assert (folder / cutlist.OLD).stat().st_size > 8000
+
+
+def test_what_is_there_is_not_listed_twice(tmp_path: Path) -> None:
+    """A master that has died may have listed it; another attempt, or another worker's, is another record."""
+    kept = CutList(tmp_path)
+    assert kept.add(RECORDS[:1]) == ""
+    assert kept.add(RECORDS, once=True) == ""
+    assert read(tmp_path) == RECORDS
+    again = [msgspec.structs.replace(RECORDS[0], attempt=2)]
+    assert kept.add(again, once=True) == ""
+    assert read(tmp_path) == [*RECORDS, *again]

@@ -7,7 +7,9 @@ import time
 import msgspec
 import pytest
 
-from lastcall.protocol.control import InFlight, StepStatus
+from lastcall.core.slot import Lane, Slot
+from lastcall.protocol.control import InFlight, LastTakeover, StepStatus
+from lastcall.runtime.orphanage import Orphaned
 from lastcall.tools import report
 from support.master import STATUS
 
@@ -64,3 +66,29 @@ def test_a_client_cannot_steer_the_terminal() -> None:
     evil = InFlight("x", "GET", "/\x1b[2J\r\u202e", "", 1.0, "")
     shown = report.printable(evil.uri)
     assert shown == "/\\x1b[2J\\x0d\\x202e"
+
+
+def test_a_takeover_is_told_as_long_as_the_master_lives() -> None:
+    """What the last one has left, and how long there was none."""
+    when = time.strftime("%d-%b-%Y %H:%M:%S", time.localtime(1_500_000_000))
+    taken = LastTakeover(4711, workers=3, dead=1, connections=12, cuts=2, seconds=0.352, at=1_500_000_000.0)
+    told = report.lines(msgspec.structs.replace(STATUS, last_takeover=taken))
+    assert (
+        f"taken over   {when}, 3 workers of pid 4711, after 0.35s without a master; 1 had died: 12 connections rescued, 2 "
+        "requests cut" in told
+    )
+
+
+def test_a_pool_without_a_master_is_told_by_the_board() -> None:
+    """Who serves, for how long, what is running, and what to do."""
+    lane = Lane(0, 100.0, 1, "r-1", "POST", "/send", "10.0.0.9", "sendPresent")
+    slot = Slot(4720, 3, 7, 4, 600, (lane,))
+    assert report.orphaned(Orphaned(4711, ["http 127.0.0.1:8000"], [slot], 12.0, 288.0)) == [
+        "no master: it was pid 4711, and has been gone for 12s",
+        "1 workers serve http 127.0.0.1:8000 without it, for 4m48s more",
+        "  pid 4720, generation 3: 600 requests, 4 connections",
+        "    POST /send (r-1), at sendPresent",
+        "the next `lastcall serve` with this run directory takes them over",
+    ]
+    ending = report.orphaned(Orphaned(4711, ["http 127.0.0.1:8000"], [slot], 301.0, 0.0))
+    assert ending[1] == "1 workers finish what they have, and end"
