@@ -43,6 +43,9 @@ def app(environ: dict[str, object], start_response: Callable[..., object]) -> It
         print("said later", flush=True)
     elif path.startswith("/slow/"):
         time.sleep(int(path.removeprefix("/slow/")) / 1000)
+    elif path.startswith("/keep-the-gil/"):
+        ctypes.PyDLL(None).usleep(int(path.removeprefix("/keep-the-gil/")) * 1000)
+        print("gave it back", flush=True)
     elif path.startswith("/env/"):
         body = (os.environ.get(path.removeprefix("/env/"), "(none)") + "\n").encode()
     elif path.startswith("/exit/"):

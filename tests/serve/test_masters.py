@@ -236,6 +236,24 @@ def test_what_workers_print_meanwhile_is_not_lost(shop: Shop, folder: Path) -> N
     server.wait_log("afterwards")
 
 
+def test_a_worker_that_cannot_answer_at_its_door_is_taken_over_all_the_same(shop: Shop) -> None:
+    """Its application keeps the GIL for longer than anybody waits; when it speaks, it is heard, and so is what it prints."""
+    server = shop("--workers", "2", "--catch-output")
+    before = serving(server)
+    answers: list[int] = []
+    thread = threading.Thread(target=lambda: answers.append(http.get(server.http_address, "/keep-the-gil/9000").status))
+    thread.start()
+    eventually(lambda: any(worker.in_flight for worker in server.status().workers), "it has begun")
+    server.kill_master()
+    server.be_taken_over()
+    assert sorted(serving(server)) == sorted(before)
+    thread.join()
+    assert answers == [200]
+    server.wait_log("gave it back")
+    assert server.command("reload", "--wait").returncode == 0
+    eventually(lambda: gone(*before), "it has heard that it is to end")
+
+
 def test_a_worker_that_is_spent_meanwhile_is_recycled_afterwards(shop: Shop) -> None:
     """Its word was lost with the master; it says it again."""
     server = shop("--workers", "1", "--max-requests", "3")
@@ -548,6 +566,18 @@ def test_a_stop_goes_on_without_its_master(shop: Shop, folder: Path, hold: str) 
     asked.end.touch()
     assert asked.answer().body == b"waited\n"
     assert server.command("stop", "--final", "--wait").returncode == 0
+
+
+def test_a_pool_whose_run_directory_is_gone_serves_on(shop: Shop) -> None:
+    """Somebody has cleaned up: workers that come later have no door, and the log says so."""
+    server = shop("--workers", "1")
+    for path in server.run_dir.iterdir():
+        path.unlink()
+    server.run_dir.rmdir()
+    kill(*(pid for pid in server.processes() if pid not in keepers(server)))
+    server.wait_log("a worker has no door")
+    eventually(lambda: http.get(server.http_address).status == 200, "another one serves")
+    server.run_dir.mkdir()
 
 
 def test_status_says_that_there_is_no_master(shop: Shop, folder: Path) -> None:

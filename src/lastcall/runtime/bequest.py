@@ -20,6 +20,7 @@ from lastcall.protocol import adoption
 from lastcall.protocol.adoption import Claim, Stage, Standing
 from lastcall.runtime import rights, sender
 from lastcall.runtime.board import Board
+from lastcall.runtime.heritage import identify
 from lastcall.runtime.inbox import Inbox
 from lastcall.runtime.sockets import Listener
 
@@ -50,6 +51,8 @@ class Bequest:
     """Streams, and our copies of their reading ends: without them whoever prints while there is no master gets EPIPE."""
     board: Board
     slot: int
+    file: tuple[int, int] | None = None
+    """What the door's path led to when it was bound."""
 
     def admit(self, stage: Stage, spent: str = "", rests: Sequence[bytes] = ()) -> Claim | None:
         """Let in who stands at the door, and make it the master; None: it was nobody of ours.
@@ -94,6 +97,7 @@ class Bequest:
 
     def open(self) -> None:
         """From now on somebody may knock, and sees who we are: SO_PEERCRED is of who calls listen(2). Raises OSError."""
+        self.file = identify(str(self.path))
         self.door.listen(BACKLOG)
         self.door.setblocking(False)
 
@@ -101,4 +105,5 @@ class Bequest:
         """Nobody is to knock any more. In a directory that is not the worker's own the path stays, and leads nowhere."""
         self.door.close()
         with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
+            if identify(str(self.path)) == self.file:  # else it is another worker's by now
+                self.path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -10,7 +11,9 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from lastcall.core import notes
 from lastcall.core.events import Spawn
 from lastcall.core.settings import Settings
 from lastcall.protocol import adoption
@@ -18,6 +21,9 @@ from lastcall.runtime import custody, doors
 from lastcall.runtime.sockets import Listener
 from lastcall.runtime.surroundings import Link, Resources, Surroundings
 from lastcall.runtime.worker.boot import Birth, Door
+
+OUT_OF: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
+"""What the machine is short of, for now: the same will do later."""
 
 
 @dataclass(slots=True)
@@ -84,7 +90,15 @@ def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, socket.soc
 def _door(serial: int, settings: Settings, around: Surroundings, theirs: ExitStack) -> socket.socket | None:
     if not settings.orphan_timeout:
         return None
-    return theirs.enter_context(doors.bind(Path(around.run_dir), adoption.door(serial)))
+    try:
+        door = doors.bind(Path(around.run_dir), adoption.door(serial))
+    except OSError as error:
+        if error.errno in OUT_OF:
+            raise
+        text = f"a worker has no door, and will end with its master: {around.run_dir}: {error.strerror}"
+        around.error_log.write(notes.Caution(text))
+        return None
+    return theirs.enter_context(door)
 
 
 def _path(around: Surroundings, serial: int) -> Path:

@@ -9,7 +9,6 @@ events += perform(action) for each action   fork, tell, kill, write, answer
 from __future__ import annotations
 
 import dataclasses
-import errno
 import math
 import os
 import signal
@@ -765,7 +764,7 @@ class Master:
         except OSError as error:
             if new is not None:
                 new.abandon()
-            if error.errno not in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS):
+            if error.errno not in cradle.OUT_OF:
                 raise
             return lc.SpawnFailed(spawn.serial, error.strerror or str(error))
         if pid == 0:

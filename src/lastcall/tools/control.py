@@ -27,9 +27,12 @@ def _on_instance(command: Callable[Concatenate[Path, _P], None]) -> Callable[...
     @click.option("--pid", "pid_file", type=_PATH, metavar="FILE", help="The instance's pid file.")
     @functools.wraps(command)
     def found(run_dir: Path | None, pid_file: Path | None, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        where: Path | None = None
         try:
-            command(client.find(run_dir, pid_file, _instances), *args, **kwargs)
-        except client.Failed as failed:
+            where = client.find(run_dir, pid_file, _instances)
+            command(where, *args, **kwargs)
+        except client.Failed as refused:
+            failed = refused if where is None else _instead(where, refused)
             click.echo(f"lastcall: {failed.text}", err=True)
             raise click.exceptions.Exit(failed.code) from None
 
@@ -94,10 +97,7 @@ def status(run_dir: Path, as_json: bool) -> None:
 
     Without --run-dir and --pid, the only instance that is running is meant.
     """
-    try:
-        found = client.status_of(run_dir)
-    except client.Failed as failed:
-        raise _instead(run_dir, failed) from None
+    found = client.status_of(run_dir)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
     else:
