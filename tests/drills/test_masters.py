@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from drills.conftest import Judged, Rehearsal, Stages
-from drills.test_deaths import ids, listed
+from drills.test_deaths import listed
 from lastcall.protocol import adoption
+from lastcall.tools.drill.load import Load
+from lastcall.tools.drill.outcomes import UNSENT, Seen
 from support.drill import operators
 from support.drill.fronts import DIRECT, NGINX
-from support.drill.load import Load
-from support.drill.outcomes import UNSENT
 from support.drill.stage import Stage, rehearse
 from support.lastcall import TAKEN_OVER, Server
 from support.processes import accepting, eventually, session
@@ -31,6 +31,11 @@ def left(scene: Stage) -> tuple[int, int, int, int]:
     workers = sum(descriptors(worker.pid or 0) - worker.connections for worker in server.status().workers)
     doors = list(server.run_dir.glob(adoption.DOORS))
     return descriptors(server.pid), workers, len(server.processes()), len(doors)
+
+
+def ids(seen: list[Seen]) -> set[str]:
+    """As the header says them."""
+    return {one.id.replace("/", ".") for one in seen}
 
 
 def descriptors(pid: int) -> int:
@@ -55,7 +60,7 @@ def test_no_order_is_lost_when_masters_die(stage: Stages, rehearsal: Rehearsal, 
     assert status.requests - finished >= len(verdict.requests)
     lazy = (
         2 * int(threads) * scene.workers
-    )  # a connection to the platform and one to the store, at a thread's first order
+    )  # a thread's first order opens a connection to the platform and one to the store
     eventually(lambda: left(scene)[0] == before[0], "the master has as much open as before")
     assert left(scene)[1] <= before[1] + lazy
     assert left(scene)[2:] == before[2:]

@@ -191,7 +191,8 @@ def _part(left: dict[int, Rescued], bequest: Bequest) -> None:
             lane = lanes.get(number)
             refusal = None
             if lane is not None:
-                refusal = Refusal(503, GONE, lane.method, lane.exchange, lane.request_id, lane.step, begun=True)
+                step = "" if lane.step is None else lane.step.name
+                refusal = Refusal(503, GONE, lane.method, lane.exchange, lane.request_id, step, begun=True)
             parcels.append(Parcel(number, rescued.listener, rescued.client, rescued.port, b"", refusal=refusal))
             continue
         with socket.socket(fileno=number) as sock:

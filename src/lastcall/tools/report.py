@@ -54,7 +54,7 @@ def orphaned(found: Orphaned) -> list[str]:
             f"  pid {slot.pid}, generation {slot.generation}: {slot.requests} requests, {slot.connections} connections"
         )
         said += [
-            printable(f"    {lane.request} ({lane.request_id}){lane.step and ', at '}{lane.step}")
+            printable(f"    {lane.request} ({lane.request_id}){'' if lane.step is None else f', at {lane.step.words}'}")
             for lane in slot.lanes
         ]
     return [*said, "the next `lastcall serve` with this run directory takes them over"] if found.left else said

@@ -7,7 +7,7 @@ import time
 import msgspec
 import pytest
 
-from lastcall.core.slot import Lane, Slot
+from lastcall.core.slot import Lane, Slot, Step
 from lastcall.protocol.control import InFlight, LastTakeover, StepStatus
 from lastcall.runtime.orphanage import Orphaned
 from lastcall.tools import report
@@ -81,7 +81,7 @@ def test_a_takeover_is_told_as_long_as_the_master_lives() -> None:
 
 def test_a_pool_without_a_master_is_told_by_the_board() -> None:
     """Who serves, for how long, what is running, and what to do."""
-    lane = Lane(0, 100.0, 1, "r-1", "POST", "/send", "10.0.0.9", "sendPresent")
+    lane = Lane(0, 100.0, 1, "r-1", "POST", "/send", "10.0.0.9", (Step("sendPresent", 101.0),))
     slot = Slot(4720, 3, 7, 4, 600, (lane,))
     assert report.orphaned(Orphaned(4711, ["http 127.0.0.1:8000"], [slot], 12.0, 288.0)) == [
         "no master: it was pid 4711, and has been gone for 12s",
