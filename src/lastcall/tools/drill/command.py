@@ -197,7 +197,7 @@ def drill(
     choice = Choice(against, target, attach, url, do, wait, method, data, header, allow_host)
     plan, steps = _agenda(choice, _words(strategy), _words(path), _words(phase), settings)
     _begin(plan, _folder(folder))
-    with Progress(sys.stderr, len(plan.items), len(steps) or times, quiet=quiet) as progress:
+    with Progress(sys.stderr, len(plan.items), quiet=quiet) as progress:
         for one in plan.skipped:
             progress.say(f"skipped: {one.target}{', ' if one.strategy else ''}{one.strategy}: {one.why}")
         result = run_drill(plan, settings, pause, steps, ["lastcall", *sys.argv[1:]], progress, folder)

@@ -109,6 +109,17 @@ def _plan(stage: Stage, settings: Settings) -> Plan:
     )  # fmt: skip
 
 
+def strikes(strategy: str, restarts: int, steps: Sequence[Step]) -> int:
+    """How often the operator strikes: once at each step, once when it is for good."""
+    if steps:
+        return len(steps)
+    if strategy == Strategy.NONE:
+        return 0
+    if strategy == Strategy.STOP:
+        return 1
+    return min(restarts, FEW) if strategy in CERTAIN else restarts
+
+
 @dataclass
 class _Rehearsal:
     stage: Stage
@@ -127,20 +138,20 @@ class _Rehearsal:
             self.evidence.steps = len(steps) if len(steps) == len(Step) else 0
         elif self.stage.strategy == Strategy.NONE:
             self.load.flow(self.settings.restarts * self.pause)
-        elif self.stage.strategy == Strategy.STOP:
-            self.evidence.stopped = time.monotonic()
-            self._strike()
-            self.load.flow(self.pause)
         else:
-            dice = random.Random(self.settings.seed)  # noqa: S311 (so that operations and clients do not march in step)
-            times = min(self.settings.restarts, FEW) if self.stage.strategy in CERTAIN else self.settings.restarts
-            until = time.monotonic() + STRIKES_S
-            for _ in range(times):
-                self._strike()
-                self.load.flow(self.pause * dice.uniform(0.75, 1.25))
-                if time.monotonic() > until:
-                    break
+            self._repeat(strikes(self.stage.strategy, self.settings.restarts, steps))
         self.load.flow(TAIL_S)
+
+    def _repeat(self, times: int) -> None:
+        dice = random.Random(self.settings.seed)  # noqa: S311 (so that operations and clients do not march in step)
+        until = time.monotonic() + STRIKES_S
+        for _ in range(times):
+            if self.stage.strategy == Strategy.STOP:
+                self.evidence.stopped = time.monotonic()
+            self._strike()
+            self.load.flow(self.pause * dice.uniform(0.75, 1.25))
+            if time.monotonic() > until:
+                break
 
     def _strike(self) -> None:
         began = time.monotonic()
@@ -187,7 +198,7 @@ def judged(stage: Stage, evidence: Evidence) -> Run:
     zero = evidence.began
     marks = [Mark(zero + one.began, zero + one.ended) for one in evidence.restarts]
     judgement = Judgement(evidence.seen, marks, evidence.books, evidence.stopped, evidence.steps)
-    requests, records, counts = judgement.requests(), judgement.records(zero), judgement.ledgers()
+    requests, records, counts = judgement.requests, judgement.records(zero), judgement.ledgers()
     outcomes = dict(Counter(one.what for one in requests))
     gap_began, gap = longest(requests)
     case = Case(stage.name, stage.strategy, stage.path, stage.settings)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lastcall import __version__
 from lastcall.tools.drill import judge, nginx
-from lastcall.tools.drill.conduct import conduct
+from lastcall.tools.drill.conduct import conduct, strikes
 from lastcall.tools.drill.custom import Custom
 from lastcall.tools.drill.progress import Progress
 from lastcall.tools.drill.results import FORMAT, Drill, Run, Settings, Skipped
@@ -33,6 +33,8 @@ class Item:
     """One run that is to be."""
 
     name: str
+    times: int
+    """How often the operator strikes in it."""
     make: Making
 
 
@@ -60,15 +62,16 @@ def agenda(
                 if strategies:
                     found.skipped.append(Skipped(target.name, "nobody orders it, so it has no step", strategy))
             elif strategy in target.ways:
-                found.items += [_item(target, strategy, path, settings) for path in paths]
+                found.items += [_item(target, strategy, path, settings, steps) for path in paths]
             else:
                 found.skipped.append(Skipped(target.name, f"{target.kind} does not know it", strategy))
     return found
 
 
-def _item(target: Target, strategy: Strategy, path: Way, settings: Settings) -> Item:
+def _item(target: Target, strategy: Strategy, path: Way, settings: Settings, steps: Sequence[Step]) -> Item:
     return Item(
         f"{target.name}, {TITLES[strategy]}, {path}",
+        strikes(strategy, settings.restarts, steps),
         lambda folder: Builtin(target, strategy, path, settings, folder),
     )
 
@@ -81,15 +84,19 @@ def agenda_of(spec: Spec, strategies: Sequence[str], settings: Settings, steps: 
             if strategies:
                 found.skipped.append(Skipped(spec.name, "nobody orders it, so it has no step", strategy))
         elif strategy == Strategy.NONE or strategy in spec.strategies:
-            found.items.append(_custom(spec, strategy, settings))
+            found.items.append(_custom(spec, strategy, settings, steps))
         else:
             known = ", ".join([str(Strategy.NONE), *spec.strategies])
             found.skipped.append(Skipped(spec.name, f"it is not described; there are {known}", strategy))
     return found
 
 
-def _custom(spec: Spec, strategy: str, settings: Settings) -> Item:
-    return Item(f"{spec.name}, {strategy}", lambda folder: Custom(spec, strategy, settings, folder))
+def _custom(spec: Spec, strategy: str, settings: Settings, steps: Sequence[Step]) -> Item:
+    return Item(
+        f"{spec.name}, {strategy}",
+        strikes(strategy, settings.restarts, steps),
+        lambda folder: Custom(spec, strategy, settings, folder),
+    )
 
 
 def usual_paths(targets: Sequence[Target], steps: Sequence[Step]) -> list[Way]:
@@ -116,7 +123,7 @@ def drill(
         for number, item in enumerate(plan.items):
             place = folder / str(number)
             place.mkdir()
-            progress.begin(item.name)
+            progress.begin(item.name, item.times)
             run = conduct(item.make(place), settings, pause, steps, place, progress)
             runs.append(run)
             progress.end(run)

@@ -10,6 +10,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from lastcall.tools.drill.outcomes import HARM, UNSENT, Amiss, Outcome, Seen
@@ -116,19 +117,21 @@ class Judgement:
     steps: int = 0
     """How many steps of a request the operation was fired at, where it was at all of them."""
 
+    @cached_property
     def requests(self) -> list[Seen]:
         """In the order in which they were asked."""
         asked = (one for one in self.seen if one.outcome is not Outcome.LEFT)
         return sorted(asked, key=lambda one: one.began)
 
+    @cached_property
     def amiss(self) -> dict[str, Amiss]:
-        return {} if self.books is None else reconcile(self.books, self.requests())
+        return {} if self.books is None else reconcile(self.books, self.requests)
 
     def ledgers(self) -> Ledgers | None:
         """The counts."""
         if self.books is None:
             return None
-        count = Counter(self.amiss().values())
+        count = Counter(self.amiss.values())
         return Ledgers(
             half_done=count[Amiss.HALF_DONE],
             unasked=count[Amiss.UNASKED],
@@ -144,24 +147,25 @@ class Judgement:
         """It asked a service that was stopped for good, and was told so in the one way that is safe."""
         return self.stopped is not None and one.ended >= self.stopped and one.outcome in UNSENT
 
+    @cached_property
     def lost(self) -> list[Seen]:
         """Whose client saw an error, or of which the books are wrong."""
-        amiss = self.amiss()
+        amiss = self.amiss
         return [
             one
-            for one in self.requests()
+            for one in self.requests
             if (not one.yes and not self.forgiven(one)) or amiss.get(one.id, Amiss.NOTHING) in HARM
         ]
 
     def verdict(self, *, expected: bool) -> Verdict:
         """Of the run. `expected`: operations were to be seen, and a run without any says nothing."""
-        lost, requests = self.lost(), self.requests()
+        lost, requests = self.lost, self.requests
         if not requests or (expected and not self.marks):
             why = "the operation did not happen" if requests else "nobody asked for anything"
             return Verdict(len(lost), len(requests), 1.0, Strength.NONE, f"nothing can be said: {why}")
         forgiven = sum(self.forgiven(one) for one in requests)
         below = bound(len(lost), len(requests))
-        harm = Counter(amiss for amiss in self.amiss().values() if amiss in HARM)
+        harm = Counter(amiss for amiss in self.amiss.values() if amiss in HARM)
         if lost:
             words, strength = f"{thousands(len(lost))} of {thousands(len(requests))} lost", Strength.PROVED
             unsent = sum(one.outcome in UNSENT for one in lost)
@@ -180,7 +184,7 @@ class Judgement:
 
     def latency(self) -> Latency:
         """Of all that were answered, near an operation or not."""
-        answered = [one for one in self.requests() if one.yes]
+        answered = [one for one in self.requests if one.yes]
         near = [one for one, index in zip(answered, self.near(answered), strict=True) if index >= 0]
         far = [one for one, index in zip(answered, self.near(answered), strict=True) if index < 0]
         return Latency(
@@ -204,8 +208,8 @@ class Judgement:
         """Each request, its times counted from `began`: all that were lost or amiss as far as there is room, and of the
         others each n-th.
         """
-        amiss, requests = self.amiss(), self.requests()
-        kept = _kept(requests, {one.id for one in self.lost()} | amiss.keys())
+        amiss, requests = self.amiss, self.requests
+        kept = _kept(requests, {one.id for one in self.lost} | amiss.keys())
         outcomes, clients = _numbered(one.what for one in kept), _numbered(_client(one) for one in kept)
         ledger = [str(one) for one in Amiss]
         return Records(

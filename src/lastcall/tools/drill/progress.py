@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from types import TracebackType
@@ -18,14 +19,13 @@ WIPE: Final = "\r\x1b[K"
 class Progress:
     """A context manager, and who looks on (`conduct.Watch`)."""
 
-    def __init__(self, out: TextIO, runs: int, restarts: int, *, quiet: bool = False) -> None:
+    def __init__(self, out: TextIO, runs: int, *, quiet: bool = False) -> None:
         self._out = out
         self._runs = runs
-        self._restarts = restarts
         self._quiet = quiet
         self._live = not quiet and out.isatty()
         self._began = time.monotonic()
-        self._number = self._struck = 0
+        self._number = self._struck = self._times = 0
         self._name = ""
         self._load: Load | None = None
         self._end = threading.Event()
@@ -43,10 +43,10 @@ class Progress:
             self._thread.join()
             self._write(WIPE)
 
-    def begin(self, name: str) -> None:
-        """A run begins."""
+    def begin(self, name: str, times: int) -> None:
+        """A run begins, in which the operator strikes so often."""
         self._number += 1
-        self._struck, self._load, self._name = 0, None, name
+        self._struck, self._times, self._load, self._name = 0, times, None, name
 
     def load(self, load: Load) -> None:
         """Its load flows."""
@@ -75,8 +75,10 @@ class Progress:
             if load is not None:
                 counts = f"{thousands(load.answered())} requests, {thousands(load.lost())} lost"
             minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
-            line = f"[{self._number}/{self._runs}] {self._name}: {self._struck}/{self._restarts} restarts, {counts}"
-            self._write(f"{WIPE}{line}  ({minutes}:{seconds:02})")
+            struck = f"{self._struck}/{self._times} restarts, " if self._times else ""
+            line = f"[{self._number}/{self._runs}] {self._name}: {struck}{counts}  ({minutes}:{seconds:02})"
+            width = shutil.get_terminal_size().columns - 1  # a line that is wrapped cannot be wiped
+            self._write(WIPE + line[:width])
 
     def _write(self, text: str) -> None:
         with self._lock:

@@ -116,8 +116,8 @@ _WHY: dict[str, Callable[[Case], str]] = {
 
 def reasons(case: Case, judgement: Judgement, errors: Sequence[tuple[float, str, str]]) -> list[Reason]:
     """One for each kind of loss that was seen: what is wrong in the books first, then what clients saw."""
-    amiss = Counter(judgement.amiss().values())
-    lost = Counter(one.what for one in judgement.lost() if not one.yes)
+    amiss = Counter(judgement.amiss.values())
+    lost = Counter(one.what for one in judgement.lost if not one.yes)
     books = [(kind, amiss[kind]) for kind in (*HARM, Amiss.UNTOLD) if amiss[kind]]
     found = [Reason(count, str(kind), _WHY[kind](case)) for kind, count in books]
     for what, count in lost.most_common():
@@ -186,7 +186,7 @@ RECOMMENDED: Mapping[tuple[str, str], str] = {
 
 def recommendation(case: Case, judgement: Judgement) -> str:
     """What to set, which signal to use, and what remains; "" when nothing was lost."""
-    if not judgement.lost():
+    if not judgement.lost:
         return ""
     if case.kind == "php-fpm":
         return _for_fpm(case)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, assert_never
 
 from lastcall.core.exits import SIGNALS
+from lastcall.runtime import custody
 from lastcall.tools.drill.engine import Request
 from lastcall.tools.drill.load import PACKAGE
 from lastcall.tools.drill.probe import ask
@@ -131,7 +132,7 @@ class Server:
         return {
             pid
             for pid in children(self._master)
-            if name(pid) != "lastcall-keeper" and "resource_tracker" not in command_line(pid)
+            if name(pid) != custody.NAME and "resource_tracker" not in command_line(pid)
         }
 
     # --- What an operator does -----------------------------------------------------------------

@@ -70,7 +70,7 @@ def test_who_is_refused_after_the_last_stop_has_lost_nothing() -> None:
     refused = [seen(n, 0, outcome=Outcome.REFUSED, began=began) for n, began in ((1, 9.0), (2, 10.5), (3, 11.0))]
     after = [*refused, seen(4, 0, outcome=Outcome.RESET, began=10.2), seen(5, began=9.5)]
     judgement = Judgement(after, [Mark(10.0, 10.1)], stopped=stop)
-    assert [one.id for one in judgement.lost()] == ["HTTP/3-00001", "HTTP/3-00004"]
+    assert [one.id for one in judgement.lost] == ["HTTP/3-00001", "HTTP/3-00004"]
     assert judgement.verdict(expected=True).sentence.endswith("; 2 refused at connect after the stop, which is safe")
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from lastcall.core.mistakes import Mistake
 from lastcall.tools.drill import nginx, results, targets, text
+from lastcall.tools.drill.conduct import strikes
 from lastcall.tools.drill.drill import agenda, usual_paths
 from lastcall.tools.drill.judge import Books, Judgement, Mark
 from lastcall.tools.drill.outcomes import HARM, Amiss, Outcome, Seen
@@ -22,6 +23,7 @@ from lastcall.tools.drill.steps import WORDS as STEPS
 from lastcall.tools.drill.steps import Step
 from lastcall.tools.drill.strategies import TITLES, WORDS, Strategy
 from lastcall.tools.drill.targets import FORMS, KINDS, Place
+from support.processes import eventually
 from unit.tools.drill.test_results import DRILL, RUN
 
 SETTINGS = DRILL.settings
@@ -252,12 +254,41 @@ def test_progress_in_a_file_is_a_line_for_each_run() -> None:
     """No line that changes, and none at all when it is quiet."""
     for quiet in (False, True):
         out = io.StringIO()
-        with Progress(out, 2, 5, quiet=quiet) as progress:
-            progress.begin("php-fpm, TERM")
+        with Progress(out, 2, quiet=quiet) as progress:
+            progress.begin("php-fpm, TERM", 5)
             progress.struck(1)
             progress.end(RUN)
         line = "[1/2] php-fpm, TERM, start, nginx, new connections: 1 of 2 lost: below 100 % at 95 %\n"
         assert out.getvalue() == ("" if quiet else line)
+
+
+class Terminal(io.StringIO):
+    """Somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_on_a_terminal_is_a_line_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is never longer than the terminal is wide."""
+    monkeypatch.setenv("COLUMNS", "40")
+    out = Terminal()
+    with Progress(out, 1) as progress:
+        progress.begin("a target with a long name, and its strategy", 2)
+        eventually(lambda: out.getvalue().count("\r") > 1, "it changes")
+        progress.end(RUN)
+    shown = [line for line in out.getvalue().split("\r\x1b[K") if line and not line.endswith("\n")]
+    assert set(shown) == {"[1/1] a target with a long name, and its strategy: 0/2 restarts"[:39]}
+    assert out.getvalue().endswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "steps", "times"),
+    [("hup", [], 5), ("none", [], 0), ("stop", [], 1), ("slow-boot", [], 2), ("hup", list(Step), 8)],
+)
+def test_how_often_the_operator_strikes(strategy: str, steps: list[Step], times: int) -> None:
+    """What is no race is done twice; what is for good, once; of steps each."""
+    assert strikes(strategy, 5, steps) == times
 
 
 def test_our_own_python_is_always_installed() -> None:
