@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -112,13 +113,17 @@ def drill(
     plan: Agenda, settings: Settings, pause: float, steps: Sequence[Step], command: Sequence[str], progress: Progress,
     keep: Path | None = None,
 ) -> Drill:  # fmt: skip
-    """Do it. After Ctrl-C the result is what there was until then. `keep`: a folder for what is usually thrown away."""
+    """Do it. After Ctrl-C, or SIGTERM, the result is what there was until then.
+
+    `keep`: a folder for what is usually thrown away.
+    """
     clock, began = time.time(), time.monotonic()
     machine = _machine()
     runs: list[Run] = []
     interrupted = False
     folder = keep or Path(tempfile.mkdtemp(prefix="lcdrill-"))
     folder.chmod(0o755)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for number, item in enumerate(plan.items):
             place = folder / str(number)
@@ -133,6 +138,7 @@ def drill(
     except KeyboardInterrupt:
         interrupted = True
     finally:
+        signal.signal(signal.SIGTERM, before)
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
     return Drill(

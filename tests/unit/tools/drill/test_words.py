@@ -23,7 +23,7 @@ from lastcall.tools.drill.steps import WORDS as STEPS
 from lastcall.tools.drill.steps import Step
 from lastcall.tools.drill.strategies import TITLES, WORDS, Strategy
 from lastcall.tools.drill.targets import FORMS, KINDS, Place
-from support.processes import eventually
+from support.processes import ROOT, eventually
 from unit.tools.drill.test_results import DRILL, RUN
 
 SETTINGS = DRILL.settings
@@ -114,6 +114,19 @@ def test_all_targets_are_drilled_over_the_same_path() -> None:
     assert usual_paths([http], []) == [Way.DIRECT]
     assert usual_paths([http, fastcgi], []) == [Way.NGINX_NEW]
     assert usual_paths([http, fastcgi], [Step.SENT]) == [Way.DIRECT]
+
+
+def test_the_page_has_every_target_with_what_it_knows() -> None:
+    """docs/DRILL.md repeats the tables of the code, for people."""
+    page = (ROOT / "docs" / "DRILL.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    titles = next(row for row in rows if row[:2] == ["target", "what it is"])
+    said = {row[0]: row for row in rows if len(row) == len(titles)}
+    for form in FORMS:
+        (row,) = (row for names, row in said.items() if f"`{form}`" in names.split(", "))
+        known = {titles[column] for column, cell in enumerate(row) if cell == "x"}
+        assert known | {"none"} == {str(strategy) for strategy in targets.parse(form).ways}, form
+    assert all(f"`{strategy}`" in page for strategy in Strategy)
 
 
 # --- nginx -----------------------------------------------------------------------------------
