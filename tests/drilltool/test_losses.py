@@ -100,6 +100,9 @@ class Loser:
             self._left = 3
         return Done("kill -HUP 7")
 
+    def workers(self) -> set[int]:
+        return set()
+
     def client(self, name: str) -> Client:
         host, port = self._server.server_address[:2]
         return Client(name, f"{host!s}:{port}", keep=False)

@@ -63,6 +63,18 @@ def test_php_fpm_with_grace_loses_less(drilled: Drilled) -> None:
     assert runs["usr2"].verdict.lost == 0, runs["usr2"].verdict.sentence
 
 
+def test_php_fpm_closes_kept_connections_under_a_request(drilled: Drilled) -> None:
+    """Grace or not: FastCGI has no word for it. lastcall hands them over."""
+    drill, _ = drilled(
+        "--against", "php-fpm:10s,lastcall:fastcgi", "--strategy", "usr2", "--path", "nginx-kept", *SHORT
+    )
+    fpm, lastcall = (run for _, run in by_strategy(drill))
+    assert fpm.verdict.lost > 0
+    assert half_done(fpm) == 0
+    assert "fastcgi_keep_conn" in fpm.recommendation
+    assert lastcall.verdict.lost == 0, lastcall.verdict.sentence
+
+
 def test_a_request_at_the_incidents_step_is_cut_each_time(drilled: Drilled) -> None:
     """After sendPresent, before the write: no luck is needed, and so two drills agree."""
     for seed in ("1", "2"):

@@ -16,10 +16,11 @@ import msgspec
 
 from lastcall.tools.drill.engine import Plan
 from lastcall.tools.drill.judge import Books, Judgement, Mark, longest
+from lastcall.tools.drill.ledgers import Hold
 from lastcall.tools.drill.load import Load
 from lastcall.tools.drill.outcomes import Outcome, Seen
 from lastcall.tools.drill.probe import Probe
-from lastcall.tools.drill.processes import Failed
+from lastcall.tools.drill.processes import Failed, pause, wait_until
 from lastcall.tools.drill.reasons import Case, reasons, recommendation
 from lastcall.tools.drill.results import LINES_MAX, Line, Records, Restart, Run, Settings
 from lastcall.tools.drill.server import Done
@@ -37,7 +38,12 @@ WARM_S: Final = 0.8
 TAIL_S: Final = 0.8
 """Seconds after the last one: what comes late belongs to it."""
 HELD_S: Final = 0.7
-"""Seconds for which a request is held at its step after the operation was ordered: workers have long been told."""
+HELD_MAX_S: Final = 2.0
+"""Seconds for which a request is held at its step after the operation was ordered, at least and at most. Between them it is
+let go when there are as many new workers as there were old ones: then its own has been told. There are servers that bring
+none before the request has ended."""
+SETTLE_S: Final = 0.2
+"""Seconds that a worker has to act on what it was told."""
 
 
 class Watch(Protocol):
@@ -66,10 +72,10 @@ class Evidence:
     failed: str = ""
 
 
-def conduct(stage: Stage, settings: Settings, pause: float, steps: Sequence[Step], folder: Path, watch: Watch) -> Run:
+def conduct(stage: Stage, settings: Settings, between: float, steps: Sequence[Step], folder: Path, watch: Watch) -> Run:
     """The run, to its end, to Ctrl-C, or to where it could not go on: whatever was seen until then is judged.
 
-    `pause`: seconds between two operations. `steps`: fire at each of them instead.
+    `between`: seconds between two operations. `steps`: fire at each of them instead.
     """
     evidence = Evidence(time.time(), time.monotonic())
     try:
@@ -77,7 +83,7 @@ def conduct(stage: Stage, settings: Settings, pause: float, steps: Sequence[Step
         with Load(_plan(stage, settings), folder) as load:
             watch.load(load)
             try:
-                _Rehearsal(stage, settings, pause, load, evidence, watch).run(steps)
+                _Rehearsal(stage, settings, between, load, evidence, watch).run(steps)
             except KeyboardInterrupt:
                 evidence.interrupted = True
             except Failed as failed:
@@ -124,7 +130,7 @@ def strikes(strategy: str, restarts: int, steps: Sequence[Step]) -> int:
 class _Rehearsal:
     stage: Stage
     settings: Settings
-    pause: float
+    between: float
     load: Load
     evidence: Evidence
     watch: Watch
@@ -134,10 +140,10 @@ class _Rehearsal:
         if steps:
             for step in steps:
                 self._fire(step)
-                self.load.flow(self.pause)
+                self.load.flow(self.between)
             self.evidence.steps = len(steps) if len(steps) == len(Step) else 0
         elif self.stage.strategy == Strategy.NONE:
-            self.load.flow(self.settings.restarts * self.pause)
+            self.load.flow(self.settings.restarts * self.between)
         else:
             self._repeat(strikes(self.stage.strategy, self.settings.restarts, steps))
         self.load.flow(TAIL_S)
@@ -149,7 +155,7 @@ class _Rehearsal:
             if self.stage.strategy == Strategy.STOP:
                 self.evidence.stopped = time.monotonic()
             self._strike()
-            self.load.flow(self.pause * dice.uniform(0.75, 1.25))
+            self.load.flow(self.between * dice.uniform(0.75, 1.25))
             if time.monotonic() > until:
                 break
 
@@ -173,21 +179,29 @@ class _Rehearsal:
         if not at_step.wait(self.settings.timeout):
             raise Failed(f"no request came to the step {step!s}")
 
-        def release() -> None:
-            probe.release()
-            if hold is not None:
-                hold.release()
-
-        timer = threading.Timer(HELD_S, release)
-        timer.start()
+        release = threading.Thread(target=self._release, args=(probe, hold, self.stage.workers()), name="release")
+        release.start()
         began = time.monotonic()
         try:
             done = self.stage.operate(hold)
         finally:
-            timer.join()
+            release.join()
             probe.join(self.settings.timeout)
             self.evidence.seen += probe.seen
         self._note(began, done, WORDS[step])
+
+    def _release(self, probe: Probe, hold: Hold | None, before: set[int]) -> None:
+        """Let the request go, when the operation has come to its worker."""
+        pause(HELD_S)
+        if before:
+            with contextlib.suppress(Failed):
+                wait_until(
+                    lambda: len(self.stage.workers() - before) >= len(before), "they are others", HELD_MAX_S - HELD_S
+                )
+                pause(SETTLE_S)
+        probe.release()
+        if hold is not None:
+            hold.release()
 
 
 # --- What it comes to ------------------------------------------------------------------------

@@ -94,6 +94,10 @@ class Custom:
             wait_until(self._serves, f"{self.name} serves again", OVER_S)
         return Done(command, not note, note)
 
+    def workers(self) -> set[int]:
+        """Nobody has told us who works for it."""
+        return set()
+
     def client(self, name: str) -> Client:
         """Straight to it. Its ids are of this run only, for the user's ledgers hold those of others, too."""
         return Client(f"{name}.{self._run}", self._spec.url.address, fastcgi=self._spec.url.fastcgi, keep=self._keep)

@@ -14,8 +14,9 @@ from lastcall.tools.drill.processes import Process
 from lastcall.tools.drill.targets import found
 
 START_S: Final = 10.0
-KEPT: Final = 32
-"""Idle connections to the target, where they are kept: more than a drill has requests in flight."""
+KEPT: Final = 4
+"""Idle connections to the target, where they are kept: fewer than it has workers, for there are servers (php-fpm) of which
+an idle connection occupies one, and who keeps as many has nobody left."""
 
 _CONFIG = """
 daemon off;

@@ -52,6 +52,9 @@ class Stage(Protocol):
     def operate(self, hold: Hold | None = None) -> Done:
         """The strategy, once; at the worker that is inside this request, where it is at one. Raises Failed."""
 
+    def workers(self) -> set[int]:
+        """The pids of the target's workers; none where they are not known."""
+
     def client(self, name: str) -> Client:
         """A client that goes its way."""
 
@@ -124,6 +127,10 @@ class Builtin:
     def operate(self, hold: Hold | None = None) -> Done:
         """By the target's own way."""
         return self._server.operate(self._way, hold.port if hold is not None else 0)
+
+    def workers(self) -> set[int]:
+        """Those that there are."""
+        return self._server.workers()
 
     def client(self, name: str) -> Client:
         """To the target, or to nginx."""
