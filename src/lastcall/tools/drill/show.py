@@ -27,7 +27,8 @@ def plots(drill: Drill, stream: TextIO) -> list[str]:
     for at in sorted(chosen):
         lines += ["", *plot(drill.runs[at], terminal)]
     left = len(drill.runs) - len(chosen)
-    return lines + (["", f"{left} more runs are not drawn here; --report FILE draws all"] if left else [])
+    more = ["", f"{left} more runs are not drawn here; --report FILE draws all"] if left else []
+    return [*lines, *more, ""] if lines else []
 
 
 def write(drill: Drill, file: Path) -> None:

@@ -39,7 +39,7 @@ def test_of_many_runs_those_that_lost_are_drawn(terminal: TextIO) -> None:
     lost = [one.verdict.sentence for one in found.runs if one.verdict.lost]
     assert len(lost) == show.PLOTS_MAX
     assert [line for line in lines if " lost: " in line] == lost
-    assert lines[-1] == "5 more runs are not drawn here; --report FILE draws all"
+    assert lines[-2] == "5 more runs are not drawn here; --report FILE draws all"
 
 
 def test_a_result_that_was_kept_is_drawn_as_it_was(folder: Path) -> None:
