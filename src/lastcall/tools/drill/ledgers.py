@@ -93,6 +93,7 @@ class Ledgers:
         self._listener.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._wake_fd, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._newest: _Caller | None = None
         self._ending = False
         self._thread = threading.Thread(target=self._serve, name="ledgers", daemon=True)
 
@@ -122,6 +123,14 @@ class Ledgers:
         hold = Hold(order, step, self._wake)
         self._holds.append(hold)
         return hold
+
+    def caller(self) -> int:
+        """The port of the connection on which sendPresent was called last: whose process is inside a request.
+
+        0: it has been answered.
+        """
+        newest = self._newest
+        return newest.port if newest is not None and newest.busy else 0
 
     def _wake(self) -> None:
         try:
@@ -221,6 +230,7 @@ class Ledgers:
 
     def _send_present(self, caller: _Caller, order: str) -> None:
         """Whoever has called and is killed has called: the present is sent all the same."""
+        self._newest = caller
 
         def send() -> None:
             self._first.append(order)
@@ -255,6 +265,6 @@ class Ledgers:
 
     def _leave(self, caller: _Caller) -> None:
         if not caller.gone:
-            caller.gone = True
+            caller.gone, caller.busy = True, False
             self._selector.unregister(caller.sock)
             caller.sock.close()

@@ -76,6 +76,8 @@ def _half_done(case: Case) -> str:
 
 
 def _reset(case: Case) -> str:
+    if case.strategy == Strategy.KILL_WORKER:
+        return "the connection was reset with the process that was killed"
     if case.strategy in (Strategy.TERM, Strategy.QUIT, Strategy.STOP, Strategy.KILL_MASTER):
         return f"the connection was reset: {QUEUE}, or its worker was ended"
     if case.kind == "granian":
@@ -100,7 +102,11 @@ _WHY: dict[str, Callable[[Case], str]] = {
     Outcome.REFUSED: lambda _: f"the connection was refused: {NOBODY}. Nothing was sent, and it is safe to ask again",
     Outcome.CONNECT_TIMED_OUT: lambda _: "no connection came about in time: the listener's queue was full",
     Outcome.RESET: _reset,
-    Outcome.CLOSED: lambda _: f"the connection was closed without an answer: {KEPT}, or its worker has ended",
+    Outcome.CLOSED: lambda case: (
+        "the connection ended with the process that was killed"
+        if case.strategy == Strategy.KILL_WORKER
+        else f"the connection was closed without an answer: {KEPT}, or its worker has ended"
+    ),
     Outcome.CUT: lambda _: "the connection ended inside the answer: whoever sent it was ended",
     Outcome.TIMED_OUT: lambda _: "no answer came in time: its worker was lost without the client being told, or hangs",
     "500": lambda _: "the application was interrupted and failed, or could not be loaded",

@@ -223,7 +223,7 @@ class Server:
         try:
             self._wait_replaced(before)
         except Gone as gone:
-            return Done(what, False, f"{str(gone).splitlines()[0]}; {self._start_again()}")
+            return Done(what, False, _joined(str(gone).splitlines()[0], self._start_again()))
         return Done(what)
 
     def _succeed(self) -> Done:
@@ -275,7 +275,7 @@ class Server:
         try:
             wait_until(back, "the worker has been replaced", OVER_S)
         except Gone as gone:
-            return Done(f"kill -KILL {victim}", False, f"{str(gone).splitlines()[0]}; {self._start_again()}")
+            return Done(f"kill -KILL {victim}", False, _joined(str(gone).splitlines()[0], self._start_again()))
         return Done(f"kill -KILL {victim}")
 
     def _kill_master(self, sweep_first: bool) -> Done:
@@ -310,7 +310,7 @@ class Server:
         if self._gone():
             note = f"the master ended with {self._sessions[-1].ended}"
             self._sweep_all()
-            return Done(f"{ordered}; repaired, start", False, "; ".join(filter(None, [note, self._start_again()])))
+            return Done(f"{ordered}; repaired, start", False, _joined(note, self._start_again()))
         kill(self._master, number)
         try:
             self._wait_replaced(before)
@@ -330,3 +330,7 @@ class Server:
         what = self._signal(signal.SIGTERM)
         self._wait_gone()
         return Done(what)
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))

@@ -126,7 +126,7 @@ class Builtin:
 
     def operate(self, hold: Hold | None = None) -> Done:
         """By the target's own way."""
-        return self._server.operate(self._way, hold.port if hold is not None else 0)
+        return self._server.operate(self._way, hold.port if hold is not None else self._ledgers.caller())
 
     def workers(self) -> set[int]:
         """Those that there are."""

@@ -87,7 +87,7 @@ class Recycle:
 
 @dataclass(frozen=True, slots=True)
 class KillWorker:
-    """SIGKILL to one of them."""
+    """SIGKILL to one of them, inside a request where one is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,11 +139,13 @@ def test_a_caller_that_goes_away_has_asked_for_a_present_but_has_written_no_orde
 def test_whose_connection_it_is_can_be_found(ledgers: Ledgers) -> None:
     """So that the worker that is inside a request can be killed, and no other."""
     hold, caller, thread = at_step(ledgers, Step.SENT, "/sendPresent")
+    assert ledgers.caller() == hold.port
     assert owner(hold.port, [1, os.getpid()]) == os.getpid()
     assert owner(hold.port, children(os.getpid())) is None
     hold.release()
     thread.join(WITHIN_S)
     caller.close()
+    assert ledgers.caller() == 0
 
 
 def test_whoever_asks_for_something_else_is_sent_away(ledgers: Ledgers) -> None:
