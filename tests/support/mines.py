@@ -71,6 +71,8 @@ def deployment(*, container: str = "", spec: str = "", pod: str = "", kind: str 
     )
 
 
+SERVED = '["gunicorn", "--graceful-timeout", "20", "shop:app"]'
+LAME = '["lastcall", "serve", "shop:app", "--lame-duck", "10s", "--ready-path", "/ready"]'
 READY = "          readinessProbe:\n            httpGet: {path: /ready, port: 8000}\n"
 SLEEP = '          lifecycle:\n            preStop:\n              exec:\n                command: ["sleep", "15"]\n'
 
@@ -760,6 +762,31 @@ CONTAINER_CASES = (
         ({DOCKER: "FROM python:3\nENTRYPOINT ./migrate && exec gunicorn shop:app\n"},),
     ),
     Case(
+        "LC402",
+        {COMPOSE: "services:\n  web:\n    command: sh -c 'migrate && gunicorn shop:app'\n"},
+        (COMPOSE, 3),
+        (
+            {COMPOSE: "services:\n  web:\n    command: sh -c 'migrate && exec gunicorn shop:app'\n"},
+            {COMPOSE: "services:\n  web:\n    command: gunicorn shop:app\n"},
+            {COMPOSE: "services:\n  web:\n    command: sh -c 'gunicorn shop:app'\n"},
+        ),
+    ),
+    Case(
+        "LC402",
+        {DOCKER: 'FROM python:3\nCMD ["sh", "-c", "./migrate; gunicorn shop:app"]\n'},
+        (DOCKER, 2),
+        (
+            {DOCKER: 'FROM python:3\nCMD ["sh", "-c", "./migrate; exec gunicorn shop:app"]\n'},
+            {K8S: deployment(container=READY).replace(SERVED, '["sh", "-c", "a && exec gunicorn shop:app"]')},
+        ),
+    ),
+    Case(
+        "LC402",
+        {K8S: deployment(container=READY).replace(SERVED, '["sh", "-c", "./migrate && gunicorn shop:app"]')},
+        (K8S, 9),
+        ({K8S: deployment(container=READY)},),
+    ),
+    Case(
         "LC403",
         {
             DOCKER: 'FROM python:3\nENTRYPOINT ["/start.sh"]\n',
@@ -841,6 +868,7 @@ CONTAINER_CASES = (
         (
             {K8S: deployment(container=READY + SLEEP)},
             {K8S: deployment(container=READY, kind="DaemonSet")},
+            {K8S: deployment(container=READY).replace(SERVED, LAME)},
             {K8S: deployment(container=READY).replace("          ports:\n            - containerPort: 8000\n", "")},
         ),
     ),

@@ -104,7 +104,7 @@ _BY_CONTENT = tuple((kind, re.compile(name), re.compile(text, re.MULTILINE)) for
 
 _TEXTUAL = re.compile(
     r"(?:.*/)?(?:[^/.]+|\.env[^/]*|[^/]+\.(?:conf|ini|cfg|ya?ml|json|toml|env|py|php|js|ts|rb|go|properties|vhost|cnf|tmpl|j2|"
-    r"sh|service|xml|java|pl|tf|mk))"
+    r"sh|service|xml|java|pl|tf|mk|erb|jinja2?|tpl|template|in))"
 )
 """Names of files that may be sniffed at."""
 

@@ -51,6 +51,8 @@ class Run:
     environment: dict[str, str] = field(default_factory=dict)
     head: Spot | None = None
     """Where a setting that is missing would be put behind."""
+    line: tuple[str, ...] = ()
+    """The whole command line, with what starts the server; () where it is not said."""
 
 
 # --- Runs --------------------------------------------------------------------
@@ -228,7 +230,8 @@ def _composed(facts: Facts) -> Iterator[Run]:
         for name, line, service in node.pairs("services"):
             built = _built(facts, source, service)
             known, inherited = image(service.value("image"))
-            argv = command_of((*_node_words(service.get("entrypoint")), *_node_words(service.get("command"))))
+            whole = (*_node_words(service.get("entrypoint")), *_node_words(service.get("command")))
+            argv = command_of(whole)
             if not started(argv) and service.get("command"):
                 argv = command_of(_node_words(service.get("command")))
             server = started(argv) or ("" if argv else known) or (built.server if built and not argv else "")
@@ -242,6 +245,7 @@ def _composed(facts: Facts) -> Iterator[Run]:
                 server, argv, Spot(source.path, at), By.COMPOSE, name,
                 (signal_name(signal.text or "") if signal else default, Spot(source.path, signal.line) if signal else None),
                 (seconds(limit.text or "") if limit else DOCKER_GRACE, Spot(source.path, limit.line) if limit else None),
+                line=whole,
                 head=Spot(source.path, line),
             )  # fmt: skip
 
@@ -276,6 +280,7 @@ def _pods(facts: Facts) -> Iterator[Run]:
             yield Run(
                 server, argv, Spot(source.path, container.line), By.KUBERNETES, container.value("name"), (signal, None),
                 (seconds(limit.text or "") if limit else POD_GRACE, Spot(source.path, limit.line) if limit else None),
+                line=(*_node_words(container.get("command")), *_node_words(container.get("args"))),
                 head=Spot(source.path, pod.line - 1),
             )  # fmt: skip
 

@@ -227,6 +227,16 @@ def test_the_page_has_the_catalogues_rules() -> None:
     assert all(f"#### {rule}\n" in text for rule in RULES)
 
 
+def test_the_unit_that_our_own_page_recommends_has_no_mines(folder: Path) -> None:
+    """docs/SERVICE.md; a note on ExecReload is left, which the page explains."""
+    page = (ROOT / "docs" / "SERVICE.md").read_text()
+    block = page.split("\n    [Service]\n", 1)[1].split("\n\n", 1)[0]
+    unit = "[Service]\n" + "".join(f"{line.strip()}\n" for line in block.split("\n"))
+    (folder / "gift.service").write_text(unit)
+    found = json.loads(doctor("--root", str(folder), "--json").stdout)
+    assert [one["rule"] for one in found["findings"]] == ["LC205"]
+
+
 def test_this_repository_has_no_mines() -> None:
     """Our own examples, packaging and scripts."""
     done = doctor("--root", str(ROOT / "examples"))

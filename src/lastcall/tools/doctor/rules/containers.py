@@ -9,11 +9,22 @@ from collections.abc import Iterator
 from lastcall.tools.doctor.chains import Given, cron_orders, script_orders
 from lastcall.tools.doctor.facts import Facts, Kind, Source
 from lastcall.tools.doctor.rules import edits
-from lastcall.tools.doctor.runs import By, Run, container_server, grace, image_run, longest, pod_of, runs, stage_command
+from lastcall.tools.doctor.runs import (
+    By,
+    Run,
+    container_server,
+    grace,
+    image_run,
+    instances,
+    longest,
+    pod_of,
+    runs,
+    stage_command,
+)
 from lastcall.tools.doctor.verdicts import Finding, Rule, Severity, Unclear, Verdict
 from lastcall.tools.readers import servers
 from lastcall.tools.readers.dockerfile import Instruction, Stage
-from lastcall.tools.readers.servers import GRACEFUL, Effect, effect, started, unwrapped
+from lastcall.tools.readers.servers import GRACEFUL, Effect, effect, shell_script, started, unwrapped
 from lastcall.tools.readers.text import Spot, seconds, span
 from lastcall.tools.readers.yamlnodes import Node
 
@@ -60,13 +71,30 @@ def shell_form(facts: Facts) -> Iterator[Verdict]:
     for source, read in facts.dockerfiles:
         stage = read.final()
         argv, by = stage_command(stage) if stage else ((), None)
-        if by is None or by.exec_form() is not None or not started(argv) or re.search(r"\bexec\s", by.text):
+        if by is None or not started(argv):
             continue
-        spot = Spot(source.path, by.line)
+        spot, form = Spot(source.path, by.line), by.exec_form()
+        if form is not None:
+            if _swallows(form):
+                yield Finding(spot, f"the shell is process 1, and {started(argv)} does not hear the stop signal")
+            continue
+        if re.search(r"\bexec\s", by.text):
+            continue
         plain = _plain(by)
         made = edits.worded(facts, spot, by.text, json.dumps(list(plain))) if plain else ()
         which = "Debian's and Alpine's shells differ in whether they pass it on" if plain else "no shell passes it on"
         yield Finding(spot, f"`sh -c` is process 1, and gets the stop signal in {started(argv)}'s place; {which}", made)
+    for run in runs(facts):
+        if run.by in (By.COMPOSE, By.KUBERNETES) and _swallows(run.line):
+            yield Finding(run.spot, f"the shell is process 1, and {run.server} does not hear the stop signal")
+
+
+def _swallows(line: tuple[str, ...]) -> bool:
+    """Whether a command line is a shell that stays, and keeps signals from the server that it starts."""
+    script = shell_script(unwrapped(line))
+    return (
+        script is not None and re.search(r"&&|;|\||\n", script) is not None and re.search(r"\bexec\s", script) is None
+    )
 
 
 def entry_script(facts: Facts) -> Iterator[Verdict]:
@@ -193,9 +221,15 @@ def no_pre_stop(facts: Facts) -> Iterator[Verdict]:
     for source, node, _, container, server in _serving(facts):
         if node.value("kind") not in ("Deployment", "StatefulSet", "Rollout") or not container.get("ports"):
             continue
-        if container.get("lifecycle", "preStop") is None:
+        if container.get("lifecycle", "preStop") is None and not _lame_duck(facts, Spot(source.path, container.line)):
             text = f"{server} is told to stop while the cluster still sends it new requests"
             yield Finding(Spot(source.path, container.line), text)
+
+
+def _lame_duck(facts: Facts, spot: Spot) -> bool:
+    """Whether this is lastcall that goes on serving after its signal."""
+    ducks = (it.get("lame_duck") for it in instances(facts, servers.LASTCALL) if it.spot == spot)
+    return any(duck is not None and seconds(duck.text) for duck in ducks)
 
 
 def recreate(facts: Facts) -> Iterator[Verdict]:
@@ -294,8 +328,9 @@ RULES = (
     ),
     Rule(
         "LC402", _W, "The stop signal goes to a shell",
-        "CMD and ENTRYPOINT without brackets run under `/bin/sh -c`. The shell is process 1, gets the stop "
-        "signal, ignores it (process 1 has no default actions), and everything is killed when the grace is over.",
+        "CMD and ENTRYPOINT without brackets run under `/bin/sh -c`; compose files and manifests often say `sh -c "
+        "'migrate && serve'` themselves. The shell is process 1, gets the stop signal, ignores it (process 1 has "
+        "no default actions), and everything is killed when the grace is over.",
         "The line has `exec`. One simple command under bash, or dash from 0.5.11 on, which replace themselves; "
         "older ones do not: it is told all the same, for the image may change its base.",
         "`docker exec NAME ps -o pid,args`: is process 1 the server? Does `docker stop` take 10 s?",
