@@ -260,6 +260,25 @@ ORDER_CASES = (
         ),
     ),
     Case(
+        "LC105",
+        {
+            "lib/systemd/system/nginx.service": unit(
+                "/usr/sbin/nginx",
+                "ExecStop=-/sbin/start-stop-daemon --stop --retry QUIT/5 --pidfile /run/nginx.pid",
+                "TimeoutStopSec=5",
+            )
+        },
+        ("lib/systemd/system/nginx.service", 6),
+        (
+            {
+                "lib/systemd/system/nginx.service": unit(
+                    "/usr/sbin/nginx",
+                    "ExecStop=-/sbin/start-stop-daemon --stop --retry QUIT/30 --pidfile /run/nginx.pid",
+                )
+            },
+        ),
+    ),
+    Case(
         "LC106",
         {
             "etc/logrotate.d/php": rotation(

@@ -42,7 +42,7 @@ EFFECTS: dict[str, dict[str, Effect]] = {
     HYPERCORN: {"TERM": _D, "INT": _D, "HUP": _R, "QUIT": _C},
     GRANIAN: {"TERM": _D, "INT": _D, "HUP": _R, "QUIT": _C},
     WAITRESS: {"TERM": _C, "INT": _C, "HUP": _C, "QUIT": _C},
-    PUMA: {"TERM": _D, "INT": _D, "USR1": _R, "USR2": _R, "HUP": _O, "QUIT": _D},
+    PUMA: {"TERM": _D, "INT": _D, "USR1": _R, "USR2": _R, "HUP": _O},
     UNICORN: {"TERM": _C, "INT": _C, "QUIT": _D, "HUP": _R, "USR1": _O, "USR2": _R},
     NGINX: {"TERM": _C, "INT": _C, "QUIT": _D, "HUP": _R, "USR1": _O, "USR2": _R},
     APACHE: {"TERM": _C, "HUP": _C, "USR1": _R, "WINCH": _D},

@@ -199,26 +199,31 @@ def init_cuts(facts: Facts) -> Iterator[Verdict]:
 
 
 def stop_hurry(facts: Facts) -> Iterator[Verdict]:
-    for item in (*_init_orders(facts), *_exec_stops(facts)):
+    stops = [*(("", item) for item in _init_orders(facts)), *_exec_stops(facts)]
+    for unit, item in stops:
         signals, waits = item.order.signals, item.order.waits
         if not waits or effect(item.server, signals[0]) is not Effect.DRAIN:
             continue
         limits = [request_limit(facts, conf) for conf in facts.fpms] if item.server == servers.PHP_FPM else []
         need = max((limit.seconds for limit in limits if limit and limit.seconds != FOREVER), default=SHORT)
-        if waits[0] < need and (len(signals) == 1 or effect(item.server, signals[1]) is Effect.CUT):
-            line, wanted = facts.line(item.spot), max(60, int(need) + 5)
-            found = re.search(rf"\b{signals[0]}/{waits[0]:g}\b", line)
-            old = found[0] if found else ""
-            after = signals[1] if len(signals) > 1 else "TERM"
-            text = f"{item.server} has {span(waits[0])} to finish, then {after} cuts what is left"
-            yield _finding(item, text, edits.worded(facts, item.spot, old, f"{signals[0]}/{wanted}"))
+        if waits[0] >= need or (len(signals) > 1 and effect(item.server, signals[1]) is not Effect.CUT):
+            continue
+        line, wanted = facts.line(item.spot), max(60, int(need) + 5)
+        new = re.sub(rf"\b{signals[0]}/{waits[0]:g}\b", f"{signals[0]}/{wanted}", line)
+        made: tuple[Edit, ...] = ()
+        if new != line:
+            changed = Edit(item.spot.file, item.spot.line, (new,))
+            made = edits.unit_stop(facts, unit, item.spot, new, wanted + 10) if unit else (changed,)
+        after = signals[1] if len(signals) > 1 else "TERM"
+        yield _finding(item, f"{item.server} has {span(waits[0])} to finish, then {after} cuts what is left", made)
 
 
-def _exec_stops(facts: Facts) -> Iterator[Given]:
+def _exec_stops(facts: Facts) -> Iterator[tuple[str, Given]]:
     for run in runs(facts):
         if run.by is By.UNIT:
             for entry in facts.units[run.name].all("Service", "ExecStop"):
-                yield from given(facts, tuple(exec_orders(entry, run.server)), entry.spot.file, run.server)
+                for item in given(facts, tuple(exec_orders(entry, run.server)), entry.spot.file, run.server):
+                    yield run.name, item
 
 
 # --- logrotate ---------------------------------------------------------------

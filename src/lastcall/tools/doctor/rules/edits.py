@@ -6,7 +6,7 @@ import re
 
 from lastcall.tools.doctor.facts import Facts
 from lastcall.tools.doctor.verdicts import Edit
-from lastcall.tools.readers.text import Spot
+from lastcall.tools.readers.text import Spot, seconds
 
 VENDOR = ("usr/lib/systemd/system/", "lib/systemd/system/")
 """Where a distribution keeps its units; what is changed there is lost with the next update."""
@@ -61,6 +61,21 @@ def unit_set(facts: Facts, unit: str, key: str, value: str) -> tuple[Edit, ...]:
         if line.strip() == "[Service]":
             return (Edit(found.file, number, (f"{key}={value}",), behind=True),)
     return ()
+
+
+def unit_stop(facts: Facts, unit: str, spot: Spot, new: str, timeout: int) -> tuple[Edit, ...]:
+    """Another ExecStop line for a unit, and at least this many seconds for it; a drop-in of a distribution's unit."""
+    found = facts.units[unit]
+    limit = found.get("Service", "TimeoutStopSec")
+    have = None if limit is None else seconds(limit.value)
+    more = (f"TimeoutStopSec={timeout}",) if have is not None and have < timeout else ()
+    vendor = next((place for place in VENDOR if place in spot.file), None)
+    if vendor is not None:
+        above = spot.file.partition(vendor)[0]
+        drop = f"{above}etc/systemd/system/{found.name}.d/lastcall.conf"
+        return (Edit(drop, 0, ("[Service]", "ExecStop=", new, *more)),)
+    own = (Edit(spot.file, spot.line, (new,)),)
+    return (*own, *(unit_set(facts, unit, "TimeoutStopSec", str(timeout)) if more else ()))
 
 
 def indented(facts: Facts, like: Spot, text: str) -> str:

@@ -66,7 +66,7 @@ def hurry(facts: Facts) -> Iterator[Verdict]:
         if where is not None and limit is None:
             yield Unclear(where, "TimeoutStopSec is filled in later, or no time")
         elif limit is not None and needed is not None and limit < needed.seconds:
-            said = f"TimeoutStopSec is {span(limit)}" if where else f"TimeoutStopSec is not set ({span(limit)})"
+            said = f"systemd waits {span(limit)}" + ("" if where else ", its default")
             made = edits.unit_set(facts, run.name, "TimeoutStopSec", str(int(needed.seconds) + 10))
             yield Finding(where or run.spot, f"{said}, but {run.server} may take {_told(needed)}: then SIGKILL", made)
 
