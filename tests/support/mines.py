@@ -444,6 +444,38 @@ ORDER_CASES = (
         ("etc/needrestart/needrestart.conf", 1),
         ({"etc/needrestart/needrestart.conf": "#$nrconf{restart} = 'a';\n$nrconf{restart} = 'l';\n"},),
     ),
+    Case(
+        "LC120",
+        {
+            "roles/php/handlers/main.yml": "- name: restart php\n  service:\n    name: php8.2-fpm\n    state: restarted\n"
+        },
+        ("roles/php/handlers/main.yml", 4),
+        (
+            {"roles/php/handlers/main.yml": "- name: reload php\n  service: name=php8.2-fpm state=reloaded\n"},
+            {"roles/php/handlers/main.yml": "- name: restart ssh\n  service:\n    name: ssh\n    state: restarted\n"},
+            {"roles/php/handlers/main.yml": "# - service: name=php8.2-fpm state=restarted\n- debug: msg=x\n"},
+        ),
+    ),
+    Case(
+        "LC120",
+        {"site.yml": "- hosts: web\n  tasks:\n    - ansible.builtin.systemd: name=gunicorn state=restarted\n"},
+        ("site.yml", 3),
+        ({"site.yml": "- hosts: web\n  tasks:\n    - ansible.builtin.systemd: name=gunicorn state=started\n"},),
+    ),
+    Case(
+        "LC109",
+        {
+            ".github/workflows/deploy.yml": "jobs:\n  d:\n    steps:\n      - run: |\n          x\n          pkill uwsgi\n"
+        },
+        (".github/workflows/deploy.yml", 6),
+        ({".github/workflows/deploy.yml": "jobs:\n  d:\n    steps:\n      - run: pkill -HUP uwsgi\n"},),
+    ),
+    Case(
+        "LC111",
+        {".gitlab-ci.yml": "deploy:\n  script:\n    - git pull\n    - sudo systemctl restart gunicorn\n"},
+        (".gitlab-ci.yml", 4),
+        ({".gitlab-ci.yml": "deploy:\n  script:\n    - sudo systemctl reload gunicorn\n"},),
+    ),
 )
 
 DROP = "etc/systemd/system/php8.2-fpm.service.d/quit.conf"

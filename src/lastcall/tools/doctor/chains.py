@@ -13,10 +13,13 @@ from lastcall.tools.doctor.facts import Facts
 from lastcall.tools.doctor.runs import By, runs, unit_runs
 from lastcall.tools.doctor.verdicts import Step
 from lastcall.tools.readers import orders as reading
-from lastcall.tools.readers import servers, unit
+from lastcall.tools.readers import servers, tasks, unit
 from lastcall.tools.readers.orders import RELOADING, STOPPING, Order
 from lastcall.tools.readers.servers import Effect, effect
 from lastcall.tools.readers.text import Spot, seconds
+
+SERVICES = frozenset({"systemctl", "service", "invoke-rc.d", "rc-service", "initctl", tasks.ANSIBLE})
+"""Who gives orders to a service by its name."""
 
 DEPTH_MAX = 6
 """Commands that call each other (a unit that calls an init script that calls systemctl)."""
@@ -59,7 +62,7 @@ def outcome(facts: Facts, order: Order, file: str, default: str = "", depth: int
     if order.by == "pm2":
         done = Effect.RELOAD if order.verb == "reload" else Effect.OTHER
         return Outcome(servers.NODE, done, done is not Effect.RELOAD, "", (step,))
-    if order.by in ("systemctl", "service", "invoke-rc.d", "rc-service", "initctl") or order.by.startswith("/"):
+    if order.by in SERVICES or order.by.startswith("/"):
         return _serviced(facts, order, step, default, depth)
     return None
 
@@ -202,3 +205,11 @@ def script_orders(facts: Facts) -> Iterator[Given]:
         aside = "/cron." in f"/{source.path}" or "renewal-hooks/" in source.path
         if not aside and not _PROVISIONS.search(source.text):
             yield from given(facts, reading.of_commands(script.commands), source.path)
+    for source, orders in facts.tasks:
+        yield from given(facts, tuple(order for order in orders if order.by != tasks.ANSIBLE), source.path)
+
+
+def ansible_orders(facts: Facts) -> Iterator[Given]:
+    """What Ansible's service modules order."""
+    for source, orders in facts.tasks:
+        yield from given(facts, tuple(order for order in orders if order.by == tasks.ANSIBLE), source.path)

@@ -21,9 +21,11 @@ from lastcall.tools.readers import (
     logrotate,
     nginxconf,
     shell,
+    tasks,
     unit,
     yamlnodes,
 )
+from lastcall.tools.readers.orders import Order
 from lastcall.tools.readers.text import Doubt, Spot
 
 Value = fpmconf.Value
@@ -63,6 +65,7 @@ class Kind(Enum):
     NEEDRESTART = "needrestart configuration"
     LASTCALL = "lastcall configuration"
     SCRIPT = "script"
+    TASKS = "tasks of Ansible's, or of a pipeline"
     TEXT = "text"
 
 
@@ -274,6 +277,11 @@ class Facts:
             listed = node.get("items")
             found += [(source, item) for item in (listed.items if listed and node.value("kind") == "List" else (node,))]
         return found
+
+    @cached_property
+    def tasks(self) -> list[tuple[Source, tuple[Order, ...]]]:
+        """What Ansible and pipelines order, a file at a time."""
+        return [(source, tuple(tasks.found(node))) for source, node in self._yaml(Kind.TASKS, None)]
 
     def _yaml(self, kind: Kind, only: re.Pattern[str] | None) -> list[tuple[Source, yamlnodes.Node]]:
         found = list[tuple[Source, yamlnodes.Node]]()

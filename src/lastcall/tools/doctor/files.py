@@ -78,6 +78,10 @@ _NAMES: tuple[tuple[Kind, str], ...] = (
     (Kind.LASTCALL, r"[^/]*lastcall[^/]*\.toml|lastcall/[^/]+\.toml"),
     (Kind.NGINX, r"[^/]*nginx[^/]*\.conf|nginx/(?:.+/)?[^/]+\.conf|sites-(?:enabled|available)/[^/]+"),
     (Kind.SCRIPT, r"[^/]+\.(?:sh|bash)"),
+    (
+        Kind.TASKS,
+        r"\.github/workflows/[^/]+\.ya?ml|\.gitlab-ci\.ya?ml|(?:handlers|tasks|playbooks)/[^/]+\.ya?ml|playbook[^/]*\.ya?ml",
+    ),
 )
 _BY_NAME = tuple((kind, re.compile(rf"(?:.*/)?(?:{pattern})")) for kind, pattern in _NAMES)
 
@@ -88,6 +92,7 @@ _SNIFFED: tuple[tuple[Kind, str, str], ...] = (
     (Kind.NGINX, r".*(?:\.conf|\.vhost|/[^/.]+)", r"^[ \t]*(?:server|upstream\s+\S+|http)\s*\{"),
     (Kind.HAPROXY, r".*\.cfg", r"^(?:backend|frontend|listen)\s+\S+"),
     (Kind.KUBERNETES, r".*\.ya?ml", r"^[ \t]*apiVersion:"),
+    (Kind.TASKS, r".*\.ya?ml", r"^[ \t]*(?:- )?(?:ansible\.builtin\.)?(?:service|systemd|systemd_service):"),
     (Kind.COMPOSE, r".*\.ya?ml", r"^services:\s*$"),
     (Kind.PHP_INI, r".*\.ini", r"^[ \t]*(?:max_execution_time|opcache\.\w+)\s*="),
     (Kind.SCRIPT, r".*/[^/.]+|[^/.]+", r"\A#!\s*/\S*(?:sh|env\s+(?:ba|da|z|k)?sh)\b"),

@@ -117,7 +117,8 @@ def _taken(node: object, offset: int, depth: int, left: list[int], doubts: list[
     assert isinstance(node, yaml.Node)
     line = node.start_mark.line + 1 + offset
     if isinstance(node, yaml.ScalarNode):
-        return Node(line, text=str(node.value))
+        # the text of `key: |` begins on the next line
+        return Node(line + (node.style in ("|", ">")), text=str(node.value))
     if isinstance(node, yaml.SequenceNode):
         return Node(line, items=tuple(_taken(item, offset, depth + 1, left, doubts) for item in node.value))
     assert isinstance(node, yaml.MappingNode)

@@ -196,13 +196,15 @@ def test_rules_and_their_explanations() -> None:
 
 
 def test_debians_own_files_have_these_mines_and_no_others(folder: Path) -> None:
-    """The packages' files, as they are installed here: php-fpm's and nginx's units, scripts, rotations, crontabs."""
+    """The packages' files, as they are installed here: those of php-fpm, nginx, HAProxy and lighttpd."""
     (folder / "etc").mkdir()
     (folder / "etc/passwd").touch()
     copied = [
         "etc/php/8.2/fpm/php-fpm.conf", "etc/php/8.2/fpm/pool.d/www.conf", "etc/init.d/php8.2-fpm", "etc/init.d/nginx",
         "etc/logrotate.d/php8.2-fpm", "etc/logrotate.d/nginx", "etc/cron.d/php", "etc/nginx/nginx.conf",
         "etc/nginx/sites-available/default", "lib/systemd/system/php8.2-fpm.service", "lib/systemd/system/nginx.service",
+        "lib/systemd/system/haproxy.service", "etc/init.d/haproxy", "etc/haproxy/haproxy.cfg", "etc/logrotate.d/haproxy",
+        "lib/systemd/system/lighttpd.service", "etc/init.d/lighttpd", "etc/logrotate.d/lighttpd",
     ]  # fmt: skip
     for path in copied:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -212,6 +214,7 @@ def test_debians_own_files_have_these_mines_and_no_others(folder: Path) -> None:
     assert [(one["rule"], one["file"].rpartition("/")[2]) for one in found["findings"]] == [
         ("LC001", "php-fpm.conf"),
         ("LC201", "php8.2-fpm.service"),
+        ("LC202", "haproxy.service"),
         ("LC105", "nginx.service"),
         ("LC203", "php8.2-fpm.service"),
         ("LC208", "php8.2-fpm.service"),

@@ -21,6 +21,7 @@ from lastcall.tools.readers import (
     orders,
     pyconf,
     shell,
+    tasks,
     text,
     unit,
     yamlnodes,
@@ -59,7 +60,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "pyconf": pyconf.parse,
     "shell": lambda t: [shell.reach(shell.parse(t), "a")],
     "unit": lambda t: [unit.command(entry.value) for entry in unit.parse("x", [("x", t), ("y", t)]).entries],
-    "yaml": yamlnodes.documents,
+    "yaml": lambda t: [list(tasks.found(node)) for node in yamlnodes.documents(t)[0]],
     "seconds": text.seconds,
     "redacted": text.redacted,
 }  # fmt: skip

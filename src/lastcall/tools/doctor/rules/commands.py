@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from lastcall.tools.doctor.chains import Given, cron_orders, exec_orders, given, script_orders
+from lastcall.tools.doctor.chains import Given, ansible_orders, cron_orders, exec_orders, given, script_orders
 from lastcall.tools.doctor.facts import Facts, Kind
 from lastcall.tools.doctor.rules import edits
 from lastcall.tools.doctor.runs import By, command_of, request_limit, runs
@@ -167,6 +167,14 @@ def _better_kill(facts: Facts, item: Given) -> tuple[Edit, ...]:
     if best is None or found is None:
         return ()
     return (Edit(item.spot.file, item.spot.line, (f"{line[: found.start()]}-{best}{line[found.end() :]}",)),)
+
+
+def ansible_restarts(facts: Facts) -> Iterator[Verdict]:
+    for item in ansible_orders(facts):
+        if item.order.verb == "restart" and item.server in RELOADING and item.done is not None:
+            what = item.done.words() if _cuts(item) else "a stop and a start"
+            made = edits.worded(facts, item.spot, "restarted", "reloaded")
+            yield _finding(item, f"Ansible gives {item.server} {what}{_assumed(item)}", made)
 
 
 # --- init scripts ------------------------------------------------------------
@@ -551,5 +559,14 @@ RULES = (
         "/var/log/apt/history.log next to the service's start times.",
         "'l', and reload or restart on purpose; or exclude the service in $nrconf{override_rc}.",
         "needrestart's documentation, /etc/needrestart/needrestart.conf", automatic_restart,
+    ),
+    Rule(
+        "LC120", _W, "Ansible restarts a server that could be reloaded",
+        "A handler runs when a file has changed, on one machine after the other, in the middle of the day: "
+        "`state: restarted` is a stop and a start, with the stop signal of the unit.",
+        _UNKNOWN + " The change needs a restart: another program, a listener that is new to php-fpm.",
+        "`ansible-playbook --check --diff`, and the handlers that it would run.",
+        "`state: reloaded`.",
+        "docs.ansible.com, ansible.builtin.service and systemd_service; as LC102 and LC201", ansible_restarts,
     ),
 )  # fmt: skip
