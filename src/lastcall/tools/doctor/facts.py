@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from typing import Any, TypeVar
 
 from lastcall.tools.readers import (
     crontab,
@@ -29,6 +30,7 @@ from lastcall.tools.readers.orders import Order
 from lastcall.tools.readers.text import Doubt, Spot
 
 Value = fpmconf.Value
+T = TypeVar("T")
 
 
 class Kind(Enum):
@@ -107,6 +109,15 @@ class Facts:
     kernel: Mapping[str, str] = field(default_factory=dict)
     """Settings of the running kernel, where it is this host."""
     system: bool = False
+    memo: dict[str, Any] = field(default_factory=dict)
+    """What others have worked out from these facts, by a name of theirs."""
+
+    def remembered(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` makes, once."""
+        if name not in self.memo:
+            self.memo[name] = make()
+        found: T = self.memo[name]
+        return found
 
     def of(self, *kinds: Kind) -> list[Source]:
         """Files of these kinds, in the order of their paths."""
@@ -117,20 +128,46 @@ class Facts:
         source = self.files.get(spot.file)
         if source is None or not spot.line:
             return ""
-        found = (source.written or source.text).split("\n")
+        found = self._lines.setdefault(spot.file, [])
+        if not found:
+            found += (source.written or source.text).split("\n")
         return found[spot.line - 1].removesuffix("\r") if spot.line <= len(found) else ""
+
+    @cached_property
+    def _lines(self) -> dict[str, list[str]]:
+        return {}
+
+    @cached_property
+    def _called(self) -> dict[str, list[Source]]:
+        """Files by their last name."""
+        found = dict[str, list[Source]]()
+        for name, source in self.files.items():
+            found.setdefault(name.rpartition("/")[2], []).append(source)
+        return found
 
     def included(self, pattern: str, by: str) -> list[tuple[str, str]]:
         """The files that an include means, for a file that includes them, with their texts."""
         base = by.rpartition("/")[0]
         path = pattern.strip("\"'").lstrip("/") if pattern.startswith("/") else normal(f"{base}/{pattern}")
-        names = {**{name: name for name in self.files}, **self.links}
-        found = {names[name]: None for name in matching(names, path)}
+        found = {self.links.get(name, name): None for name in self._matching(path)}
         if not found and pattern.startswith("/"):
             # a repository has /etc/nginx under a folder of its own
             above = by.partition("etc/")[0]
-            found = {names[name]: None for name in matching(names, above + path)} if above else {}
+            found = {self.links.get(name, name): None for name in self._matching(above + path)} if above else {}
         return [(name, self.files[name].text) for name in found if name in self.files]
+
+    def _matching(self, pattern: str) -> list[str]:
+        folder = pattern.rpartition("/")[0]
+        fixed = not any(mark in folder for mark in "*?[")
+        return matching(self._folders.get(folder, ()) if fixed else (*self.files, *self.links), pattern)
+
+    @cached_property
+    def _folders(self) -> dict[str, list[str]]:
+        """Files, and links to them, by the folder that they are in."""
+        found = dict[str, list[str]]()
+        for name in (*self.files, *self.links):
+            found.setdefault(name.rpartition("/")[0], []).append(name)
+        return found
 
     def named(self, path: str, by: str = "") -> Source | None:
         """The file that a configuration calls by this path; by its name alone where only one is called so."""
@@ -141,19 +178,22 @@ class Facts:
         near = normal(f"{by.rpartition('/')[0]}/{path}") if by else ""
         if near in self.files:
             return self.files[near]
-        same = [source for name, source in self.files.items() if name.endswith("/" + path.lstrip("./")) or name == path]
+        ending = "/" + path.lstrip("./")
+        same = [
+            source for source in self._called.get(ending.rpartition("/")[2], ()) if f"/{source.path}".endswith(ending)
+        ]
         return same[0] if len(same) == 1 else None
 
     # --- Readings ----------------------------------------------------------------
 
     @cached_property
-    def doubts(self) -> list[Trouble]:
-        """What the readers did not understand; complete when every reading has been made."""
-        return []
+    def doubts(self) -> dict[tuple[str, int], Trouble]:
+        """What the readers did not understand, by file and line; complete when every reading has been made."""
+        return {}
 
     def _doubt(self, file: str, found: Iterable[Doubt]) -> None:
-        known = {(trouble.path, trouble.line) for trouble in self.doubts}
-        self.doubts.extend(Trouble(file, doubt.why, doubt.line) for doubt in found if (file, doubt.line) not in known)
+        for doubt in found:
+            self.doubts.setdefault((file, doubt.line), Trouble(file, doubt.why, doubt.line))
 
     @cached_property
     def crontabs(self) -> list[tuple[Source, crontab.Crontab]]:

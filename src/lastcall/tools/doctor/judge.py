@@ -42,7 +42,7 @@ def judge(facts: Facts, ignore: Collection[str] = ()) -> Judgement:
                 else:
                     told.append(Told(rule, verdict))
     told.sort(key=lambda t: (t.rule.severity.rank, t.rule.id, t.finding.spot, t.finding.text))
-    everything = dict.fromkeys((*facts.troubles, *facts.doubts, *unclear))
+    everything = dict.fromkeys((*facts.troubles, *facts.doubts.values(), *unclear))
     return Judgement(tuple(told), tuple(sorted(everything, key=lambda t: (t.path, t.line, t.why))), ignored)
 
 

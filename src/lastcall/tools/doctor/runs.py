@@ -60,12 +60,8 @@ class Run:
 
 def runs(facts: Facts) -> list[Run]:
     """Every place where a server that we know is started."""
-    found = facts.__dict__.get("_runs")
-    if found is None:
-        found = [*_units(facts), *_supervised(facts), *_images(facts), *_composed(facts), *_pods(facts), *_pm2(facts)]
-        facts.__dict__["_runs"] = found
-    assert isinstance(found, list)
-    return found
+    makers = (_units, _supervised, images, _composed, _pods, _pm2)
+    return facts.remembered("runs", lambda: [run for maker in makers for run in maker(facts)])
 
 
 def command_of(line: Sequence[str]) -> tuple[str, ...]:
@@ -197,10 +193,10 @@ def image_run(source: Source, read: dockerfile.Dockerfile) -> Run | None:
     )  # fmt: skip
 
 
-def _images(facts: Facts) -> Iterator[Run]:
-    for source, read in facts.dockerfiles:
-        if found := image_run(source, read):
-            yield found
+def images(facts: Facts) -> list[Run]:
+    """The servers of all Dockerfiles."""
+    made = (image_run(source, read) for source, read in facts.dockerfiles)
+    return facts.remembered("images", lambda: [run for run in made if run is not None])
 
 
 def _node_words(node: Node | None) -> tuple[str, ...]:
@@ -217,12 +213,7 @@ def _built(facts: Facts, source: Source, service: Node) -> Run | None:
     context = build.text or build.value("context") or "."
     name = build.value("dockerfile") or "Dockerfile"
     found = facts.named(f"{context}/{name}", source.path)
-    return next((r for r in runs_of_images(facts) if found is not None and r.spot.file == found.path), None)
-
-
-def runs_of_images(facts: Facts) -> list[Run]:
-    """The servers of all Dockerfiles."""
-    return list(_images(facts))
+    return next((r for r in images(facts) if found is not None and r.spot.file == found.path), None)
 
 
 def _composed(facts: Facts) -> Iterator[Run]:
@@ -418,10 +409,11 @@ _OWN_FILES = {
 
 def instances(facts: Facts, server: str) -> list[Instance]:
     """Every run of this server, with its file, and every file of this server that no run names."""
-    found = list[Instance]()
-    for run in runs(facts):
-        if run.server == server:
-            found.append(Instance(server, run.spot, run, config_of(facts, run)))
+    return facts.remembered(f"instances of {server}", lambda: _instances(facts, server))
+
+
+def _instances(facts: Facts, server: str) -> list[Instance]:
+    found = [Instance(server, run.spot, run, config_of(facts, run)) for run in runs(facts) if run.server == server]
     used = {instance.source.path for instance in found if instance.source is not None}
     kind = _OWN_FILES.get(server)
     alone = [source for source in facts.of(kind) if source.path not in used] if kind else []
