@@ -46,7 +46,7 @@ def test_sqlite(ask: Ask, folder: Path) -> None:
     path.chmod(0o400)
     done = ask(LEDGER, f"sqlite:{path}#orders", *COMPARED)
     assert (done.code, done.counts) == (0, {"matched": 4}), done.err + done.out
-    done = ask(LEDGER, f"sqlite:{path}", "--right-query", "SELECT * FROM orders WHERE id > 'o-2';")
+    done = ask(LEDGER, f"sqlite:{path}", "--right-query", "SELECT * FROM orders WHERE id > 'o-2'; ")
     assert done.keys("only_left") == ["o-1", "o-2"]
     done = ask(LEDGER, f"sqlite:{path}#orders", "--right-where", "id > 'o-2'")
     assert done.keys("only_left") == ["o-1", "o-2"]

@@ -10,12 +10,12 @@ import enum
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from lastcall.tools.reconcile.question import AT, LINE, Column, Question, literal, quoted
+from lastcall.tools.reconcile.question import AT, ROW, Column, Question, literal, quoted
 
 VERDICT = "_verdict"
 TIMES = ("_left_times", "_right_times")
-LINES = ("_left_line", "_right_line")
-LAST_LINES = ("_left_last_line", "_right_last_line")
+ROWS = ("_left_row", "_right_row")
+LAST_ROWS = ("_left_last_row", "_right_last_row")
 ATS = ("_left_at", "_right_at")
 
 
@@ -52,8 +52,8 @@ def text(question: Question) -> str:
     for short, names in (("l", 0), ("r", 1)):
         selected += [
             f"COALESCE({short}.times, 0) AS {TIMES[names]}",
-            f"{short}.{LINE} AS {LINES[names]}",
-            f"{short}.last_line AS {LAST_LINES[names]}",
+            f"{short}.{ROW} AS {ROWS[names]}",
+            f"{short}.last_row AS {LAST_ROWS[names]}",
             f"{short}.{AT} AS {ATS[names]}" if question.time else f"CAST(NULL AS TIMESTAMP) AS {ATS[names]}",
         ]
     for column in question.compared:
@@ -73,7 +73,7 @@ def _grouped(table: str, question: Question, keys: Sequence[str]) -> str:
     values = "".join(f", MIN({column}) AS {column}" for column in columns)
     by = ", ".join(keys)
     return (
-        f"SELECT {by}, COUNT(*) AS times, MIN({LINE}) AS {LINE}, MAX({LINE}) AS last_line{values} "
+        f"SELECT {by}, COUNT(*) AS times, MIN({ROW}) AS {ROW}, MAX({ROW}) AS last_row{values} "
         f"FROM {table} GROUP BY {by}"
     )
 

@@ -13,8 +13,8 @@ from datetime import datetime
 
 from lastcall.tools.reconcile.places import Place
 
-LINE, AT = "_line", "_at"
-"""Columns of every spool beside those that were asked for: where a row stood in its source, and its time in UTC."""
+ROW, AT = "_row", "_at"
+"""Columns of every spool beside those that were asked for: which row of its source it was, and its time in UTC."""
 
 
 class NoVerdict(Exception):

@@ -24,7 +24,7 @@ import msgspec
 from lastcall.tools.reconcile import expressions, stores
 from lastcall.tools.reconcile.duck import Duck, Tell
 from lastcall.tools.reconcile.places import Command, File, Server, Sqlite
-from lastcall.tools.reconcile.question import LINE, Kind, NoVerdict, Question, Side, literal, quoted
+from lastcall.tools.reconcile.question import ROW, Kind, NoVerdict, Question, Side, literal, quoted
 from lastcall.tools.reconcile.spool import Broken, Raw, Reading, read_csv
 
 CHUNK_BYTES = 1 << 20
@@ -69,7 +69,7 @@ def _but(reading: Reading) -> str:
 def _nothing(raw: Raw) -> None:
     """A part without rows, so that the other side has something to be compared with."""
     columns = ", ".join(f"NULL::VARCHAR AS {quoted(need)}" for need in raw.needs)
-    raw.part(f"(SELECT 0::BIGINT AS {LINE}, {columns} WHERE false)")
+    raw.part(f"(SELECT 0::BIGINT AS {ROW}, {columns} WHERE false)")
 
 
 def _printed(place: Command, side: Side, folder: Path) -> Path:
@@ -170,7 +170,7 @@ def _csv(raw: Raw, place: File, folder: Path, tell: Tell) -> None:
     unique = [name if name in raw.needs else f"{number} {name}" for number, name in enumerate(names)]
     more = ", skip = 1, store_rejects = true, rejects_scan = 'rejected_in', rejects_table = 'rejected'"
     rows = read_csv(path, dict.fromkeys(unique, "VARCHAR"), delimiter, side.null or "", more)
-    raw.part(f"(SELECT row_number() OVER () AS {quoted(LINE)}, * FROM {rows})", what=f"{place.label}: reading")
+    raw.part(f"(SELECT row_number() OVER () AS {quoted(ROW)}, * FROM {rows})", what=f"{place.label}: reading")
     stores.declare(raw, {})
     reading.counted = "line"
     skipped = _keep_rejected(raw, path, place.label)
@@ -340,7 +340,7 @@ def _parquet(raw: Raw, place: File, tell: Tell) -> None:
     if lacking:
         raise stores.no_column(place.label, lacking, known)
     texts = ", ".join(f"CAST({quoted(need)} AS VARCHAR) AS {quoted(need)}" for need in raw.needs)
-    rows = f"(SELECT file_row_number + 1 AS {quoted(LINE)}, {texts} FROM {source})"
+    rows = f"(SELECT file_row_number + 1 AS {quoted(ROW)}, {texts} FROM {source})"
     raw.part(rows, what=f"{place.label}: reading")
     stores.declare(raw, {name: _parquet_kind(kind) for name, kind in declared.items()})
     tell(f"{place.label}: {raw.reading.rows:,} rows")

@@ -6,12 +6,12 @@ A later version adds some, and removes none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from lastcall.tools.reconcile.compare import ATS, LAST_LINES, LINES, OFF, TIMES, VERDICT, Verdict, of
+from lastcall.tools.reconcile.compare import ATS, LAST_ROWS, OFF, ROWS, TIMES, VERDICT, Verdict, of
 from lastcall.tools.reconcile.duck import Duck
 from lastcall.tools.reconcile.question import Question, quoted
 from lastcall.tools.reconcile.spool import Reading
@@ -135,19 +135,14 @@ def count(duck: Duck, question: Question) -> tuple[dict[str, int], dict[str, int
 
 
 def findings(
-    duck: Duck,
-    question: Question,
-    verdict: Verdict,
-    limit: int,
-    known: Mapping[str, str] | None,
-    readings: tuple[Reading, Reading],
+    duck: Duck, question: Question, verdict: Verdict, limit: int, known: Mapping[str, str] | None
 ) -> list[Finding]:
     """The first orders of one kind, by their time and key. `known` says since when they are known."""
     keys = [quoted(column.name) for column in question.keys]
     values = [quoted(of(name, column)) for column in question.compared for name in ("left", "right")]
     texts = ", ".join(f"CAST({name} AS VARCHAR)" for name in keys + values)
     rows = duck.run(
-        f"SELECT {', '.join((*TIMES, *LINES, *LAST_LINES))}, CAST(COALESCE({ATS[0]}, {ATS[1]}) AS VARCHAR), {texts} "
+        f"SELECT {', '.join((*TIMES, *ROWS, *LAST_ROWS))}, CAST(COALESCE({ATS[0]}, {ATS[1]}) AS VARCHAR), {texts} "
         f"FROM judged WHERE {VERDICT} = '{verdict.value}' "
         f"ORDER BY COALESCE({ATS[0]}, {ATS[1]}) NULLS LAST, {', '.join(keys)} LIMIT {limit}"
     )
@@ -156,7 +151,6 @@ def findings(
         if known is not None and verdict in OFF:
             key = key_text(one.key.values())
             one.since, one.new = known.get(f"{verdict.value} {key}", ""), f"{verdict.value} {key}" not in known
-    _locate(found, readings)
     return found
 
 
@@ -189,8 +183,8 @@ def _span(first: int | None, last: int | None) -> tuple[int, ...]:
     return (first,) if first == last else (first, last)
 
 
-def _locate(found: list[Finding], readings: tuple[Reading, Reading]) -> None:
-    """Rows into the lines that people find them on."""
+def locate(found: Sequence[Finding], readings: tuple[Reading, Reading]) -> None:
+    """Turn rows into the lines that people find them on. All at once: a source may have to be read again for it."""
     for name, reading in zip(("left_lines", "right_lines"), readings, strict=True):
         if not reading.counted:
             for one in found:

@@ -139,11 +139,12 @@ class Run:
             count = summary.counts[verdict.value]
             lost = verdict in (Verdict.ONLY_LEFT, Verdict.ONLY_RIGHT) and means.cuts is not None
             limit = max(means.listed, EXPLAINED) if lost else means.listed
-            found = result.findings(self._duck, self._question, verdict, limit, known, readings) if count else []
+            found = result.findings(self._duck, self._question, verdict, limit, known) if count else []
             missing += found if lost else []
             summary.findings += found[: means.listed]
             if count > means.listed:
                 summary.left_out[verdict.value] = count - means.listed
+        result.locate(summary.findings, readings)
         if means.cuts:
             summary.explained = explain.explain(missing, explain.Cuts(means.cuts))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lastcall.tools.reconcile.duck import Duck
 from lastcall.tools.reconcile.expressions import Expression
-from lastcall.tools.reconcile.question import AT, LINE, Column, Kind, NoVerdict, Question, Side, literal, quoted
+from lastcall.tools.reconcile.question import AT, ROW, Column, Kind, NoVerdict, Question, Side, literal, quoted
 
 PART_ROWS = 200_000
 """Rows of a part: some tens of megabytes as text, which are on disk for a moment."""
@@ -50,9 +50,9 @@ class Reading:
     rows: int = 0
     broken: list[Broken] = field(default_factory=list)
     counted: str = ""
-    """What `_line` counts in the source: its lines, its rows, or nothing that can be found again in a database."""
+    """What `_row` counts in the source: its lines, its rows, or nothing that can be found again in a database."""
     locate: Callable[[Collection[int]], Mapping[int, int]] = field(default=lambda rows: {row: row for row in rows})
-    """The line of each of these rows, where `_line` counts rows and they can have more lines than one."""
+    """The line of each of these rows, where `_row` counts rows and they can have more lines than one."""
 
     @property
     def relation(self) -> str:
@@ -75,10 +75,10 @@ class Raw:
         self.needs = tuple(dict.fromkeys(need for one in made.values() for need in one.needs))
 
     def part(self, relation: str, values: Sequence[object] = (), what: str | None = None) -> None:
-        """Read one more part out of a relation that has `_line` and all columns that are needed, as text."""
+        """Read one more part out of a relation that has `_row` and all columns that are needed, as text."""
         path = self._folder / f"{self.reading.side.name}-{len(self.reading.parts):05}.raw.parquet"
         made = ", ".join(f"CAST({one.sql} AS VARCHAR) AS {quoted(name)}" for name, one in self.made.items())
-        select = f"SELECT {quoted(LINE)}, {made} FROM {relation}"
+        select = f"SELECT {quoted(ROW)}, {made} FROM {relation}"
         rows = self.duck.run(
             f"COPY ({select}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)", values, what
         )
@@ -102,7 +102,7 @@ class Raw:
         path.unlink()
 
     def _read_csv(self, path: Path) -> str:
-        columns = {LINE: "BIGINT"} | dict.fromkeys(self.needs, "VARCHAR")
+        columns = {ROW: "BIGINT"} | dict.fromkeys(self.needs, "VARCHAR")
         return read_csv(path, columns, ",", self.null)
 
 
@@ -209,7 +209,7 @@ def write(duck: Duck, question: Question, reading: Reading, types: Mapping[str, 
             if types[name].kind is not Kind.TEXT
         ]
     )
-    select = f"SELECT {quoted(LINE)}, {made} FROM {reading.relation} WHERE {good}"
+    select = f"SELECT {quoted(ROW)}, {made} FROM {reading.relation} WHERE {good}"
     copy = f"COPY ({select}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
     kept = duck.run(copy, what=f"{side.place.label}: {reading.rows:,} rows into the spool")[0][0]
     if kept < reading.rows:
@@ -252,7 +252,7 @@ def _broken(
     right = ", ".join(f"{sql} IS NOT NULL" for sql in typed.values())
     limit = question.max_broken + 1 - len(reading.broken)
     rows = duck.run(
-        f"SELECT {quoted(LINE)}, {raw}, {right} FROM {reading.relation} "
+        f"SELECT {quoted(ROW)}, {raw}, {right} FROM {reading.relation} "
         f"WHERE ({good}) IS NOT TRUE ORDER BY 1 LIMIT {max(limit, 1)}"
     )
     keys = {column.name for column in question.keys}

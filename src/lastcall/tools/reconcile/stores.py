@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from lastcall.tools.reconcile.duck import Tell, missing
 from lastcall.tools.reconcile.places import Server, Sqlite
-from lastcall.tools.reconcile.question import LINE, Kind, NoVerdict
+from lastcall.tools.reconcile.question import ROW, Kind, NoVerdict
 from lastcall.tools.reconcile.spool import PART_ROWS, Raw
 
 BATCH_ROWS = 2000
@@ -136,9 +136,9 @@ def sqlite(raw: Raw, place: Sqlite, tell: Tell) -> None:
     try:
         with closing(sqlite3.connect(f"{place.path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             connection.execute("BEGIN")  # one state of the file, however long it takes
-            known = [one[0] for one in connection.execute(f"SELECT * FROM ({select}) LIMIT 0").description]
+            known = [one[0] for one in connection.execute(f"SELECT * FROM ({select}\n) LIMIT 0").description]
             names = _names(raw, known, place.label)
-            cursor = connection.execute(f"SELECT {_list(names, ANSI)} FROM ({select})")
+            cursor = connection.execute(f"SELECT {_list(names, ANSI)} FROM ({select}\n)")
             stream(raw, enumerate(cursor, 1), place.label, tell)
     except sqlite3.Error as error:
         raise NoVerdict(f"{place.label}: SQLite says: {error}") from None
@@ -201,11 +201,11 @@ def postgresql(raw: Raw, place: Server, tell: Tell) -> None:
             connection.read_only = True
             for name, value in (("timezone", "UTC"), ("datestyle", "ISO"), ("client_encoding", "UTF8")):
                 connection.execute(f"SET {name} TO '{value}'")
-            described = connection.execute(f"SELECT * FROM ({select}) ledger LIMIT 0".encode()).description or ()
+            described = connection.execute(f"SELECT * FROM ({select}\n) ledger LIMIT 0".encode()).description or ()
             names = _names(raw, [one.name for one in described], place.label)
             declare(raw, {one.name: _PG_KINDS.get(one.type_code, Kind.TEXT) for one in described})
             texts = ", ".join(f"{_quote(name, ANSI)}::text" for name in names)
-            inner = f"SELECT row_number() OVER () AS {LINE}, {texts} FROM ({select}) ledger"
+            inner = f"SELECT row_number() OVER () AS {ROW}, {texts} FROM ({select}\n) ledger"
             copy = f"COPY ({inner}) TO STDOUT (FORMAT csv, NULL '{raw.null}')"
             with connection.cursor() as cursor, cursor.copy(copy.encode()) as blocks:
                 _parts(raw, iter(blocks), place.label, tell)
@@ -253,11 +253,11 @@ def mysql(raw: Raw, place: Server, tell: Tell) -> None:
             with connection.cursor() as cursor:
                 cursor.execute("SET time_zone = '+00:00'")
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
-                cursor.execute(f"SELECT * FROM ({select}) ledger LIMIT 0")
+                cursor.execute(f"SELECT * FROM ({select}\n) ledger LIMIT 0")
                 described = cursor.description or ()
             names = _names(raw, [one[0] for one in described], place.label)
             with connection.cursor(pymysql.cursors.SSCursor) as cursor:
-                cursor.execute(f"SELECT {_list(names, '`')} FROM ({select}) ledger")
+                cursor.execute(f"SELECT {_list(names, '`')} FROM ({select}\n) ledger")
                 types = [one[1] for one in cursor.description or ()]
                 rows = _with_zone(cursor, [position for position, one in enumerate(types) if one == _MYSQL_TIMESTAMP])
                 stream(raw, enumerate(rows, 1), place.label, tell)
