@@ -280,13 +280,12 @@ def _json_lines(raw: Raw, place: File, tell: Tell) -> None:
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 _no_row(raw, place, number, line, error)
                 continue
-            if len(names) < stores.NAMES:
+            if found.lacking and len(names) < stores.NAMES:
                 names.update(document)
             yield number, document
 
     def rows() -> Iterator[tuple[int, Sequence[object]]]:
         for number, document in documents():
-            found.count = number
             yield number, found.row(document)
 
     found = stores.Documents(raw.needs, iter(()))

@@ -43,7 +43,7 @@ def plain(number: float) -> str:
     return format(Decimal(text), "f") if "e" in text and text[-1].isdigit() else text
 
 
-def number(value: Decimal) -> str:
+def exact(value: Decimal) -> str:
     """Exactly, and without an exponent."""
     return format(value, "f")
 
@@ -61,7 +61,7 @@ class Writers(dict[type, Callable[[Any], str]]):
 
     def __init__(self, null: str) -> None:
         super().__init__({
-            str: str, int: str, float: plain, Decimal: number, bool: lambda value: "true" if value else "false",
+            str: str, int: str, float: plain, Decimal: exact, bool: lambda value: "true" if value else "false",
             dt.datetime: _moment, dt.date: str, bytes: _binary, type(None): lambda _: null,
         })  # fmt: skip
 
@@ -311,7 +311,7 @@ def mongodb(raw: Raw, place: Server, tell: Tell) -> None:
     if not place.table:
         raise NoVerdict(f"{place.label}: name the collection, mongodb://.../{place.database}.orders")
     writers = Writers(raw.null)
-    writers[Decimal128] = lambda value: number(value.to_decimal())
+    writers[Decimal128] = lambda value: exact(value.to_decimal())
     writers[ObjectId] = str
     try:
         client: pymongo.MongoClient[dict[str, Any]]
@@ -360,32 +360,35 @@ class Documents:
     """Rows out of documents: each path's value, None where there is none. Knows which paths were in none of them."""
 
     def __init__(self, paths: Sequence[str], documents: Iterator[Mapping[str, Any]]) -> None:
-        self._paths = [tuple(path.split(".")) for path in paths]
-        self._found = [False] * len(paths)
-        self._names = paths
-        self._documents = documents
+        self.lacking = list(paths)
         self.count = 0
-
-    @property
-    def lacking(self) -> list[str]:
-        return [name for name, found in zip(self._names, self._found, strict=True) if not found]
+        self._names = paths
+        self._paths = [tuple(path.split(".")) for path in paths]
+        self._flat = all(len(path) == 1 for path in self._paths)
+        self._documents = documents
 
     def __iter__(self) -> Iterator[tuple[int, Sequence[object]]]:
-        for number_, document in enumerate(self._documents, 1):
-            self.count = number_
-            yield number_, self.row(document)
+        for number, document in enumerate(self._documents, 1):
+            self.count = number
+            yield number, self.row(document)
 
     def row(self, document: Mapping[str, Any]) -> list[object]:
         """The values of one document."""
-        row: list[object] = []
-        for position, path in enumerate(self._paths):
-            value: Any = document
-            for name in path:
-                if not isinstance(value, dict) or name not in value:
-                    value = None
-                    break
-                value = value[name]
-            else:
-                self._found[position] = True
-            row.append(value)
-        return row
+        if self.lacking:  # most often only at the first
+            self.lacking = [name for name in self.lacking if _at(document, name.split("."), _NOT_THERE) is _NOT_THERE]
+        if self._flat:
+            get = document.get
+            return [get(name) for name in self._names]
+        return [_at(document, path, None) for path in self._paths]
+
+
+_NOT_THERE = object()
+
+
+def _at(document: Any, path: Sequence[str], otherwise: object) -> object:
+    """What is at the end of a path through a document."""
+    for name in path:
+        if not isinstance(document, dict) or name not in document:
+            return otherwise
+        document = document[name]
+    return document
