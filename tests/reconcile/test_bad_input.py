@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,6 +182,36 @@ def test_mistakes_of_usage_are_no_verdict(ask: Ask, arguments: list[str], says: 
     done = ask("id\na\n", "id\na\n", *arguments)
     assert done.code == 2
     assert says in done.err
+
+
+@pytest.mark.parametrize(
+    ("package", "left", "more"),
+    [
+        ("duckdb", "left.csv", []),
+        ("psycopg", "postgresql://db/gift.orders", []),
+        ("pymysql", "mysql://db/gift.orders", []),
+        ("pymongo", "mongodb://db/gift.orders", []),
+        ("sqlglot", "id\na\n", ["--engine", "spark"]),
+    ],
+)
+def test_a_package_that_is_not_installed(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, package: str, left: str, more: list[str]
+) -> None:
+    """It is asked for with the command that installs it, and only by whom it concerns."""
+    monkeypatch.setitem(sys.modules, package, None)
+    for loaded in [name for name in sys.modules if name.startswith(f"{package}.")]:
+        monkeypatch.setitem(sys.modules, loaded, None)
+    done = ask(left, "id\na\n", *more)
+    assert done.code == 2
+    assert "pip install 'lastcall[reconcile]'" in done.err or "pip install sqlglot pyspark" in done.err
+    assert package.removesuffix("s") in done.err
+
+
+def test_nothing_heavy_is_imported_for_the_help() -> None:
+    """Neither DuckDB nor a driver: `lastcall reconcile --help` is as quick as the others."""
+    heavy = "{'duckdb', 'psycopg', 'pymysql', 'pymongo', 'sqlglot', 'pyspark'} & sys.modules.keys()"
+    code = f"import sys, lastcall.tools.reconcile.command; print({heavy})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_a_spool_that_cannot_be_written(ask: Ask, folder: Path) -> None:

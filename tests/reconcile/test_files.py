@@ -125,7 +125,8 @@ def test_more_rows_than_a_part_has(ask: Ask, folder: Path) -> None:
     with (folder / "b.csv").open("w") as file:
         file.write("id,x\n")
         file.writelines(f"{n},{n % 7 if n != 77 else 9}.5\n" for n in range(count) if n % 100_000 != 5)
-    done = ask(folder / "a.jsonl", folder / "b.csv", "--compare", "x")
+    done = ask(folder / "a.jsonl", folder / "b.csv", "--compare", "x", "--progress")
+    assert "\ra.jsonl: 200,000 rows" in done.err.replace("\x1b[K", "")
     assert done.counts == {"matched": count - 4, "only_left": 3, "different": 1}
     assert done.finding("100005")["left_lines"] == [100_006]
     assert done.finding("77")["right_lines"] == [78]

@@ -291,12 +291,12 @@ def _url(ctx: click.Context, param: click.Parameter, text: str | None) -> str | 
 
 
 def _both(*options: tuple[str, dict[str, Any]]) -> Callable[[_F], _F]:
-    """Options that each side has."""
+    """Options that each side has. The help shows those of the left."""
 
     def add(function: _F) -> _F:
         for name, how in reversed(options):
             for side in ("right", "left"):
-                function = click.option(f"--{side}-{name}", **how)(function)
+                function = click.option(f"--{side}-{name}", hidden=side == "right", **how)(function)
         return function
 
     return add
@@ -343,7 +343,7 @@ Exit codes: 0 the ledgers agree, 1 they do not, 2 there is no verdict.
     ("format", {"type": click.Choice(places.FORMATS), "help": "What a file or a command's output is."}),
     ("encoding", {"metavar": "NAME", "help": "Of text; UTF-8 if nothing says otherwise."}),
     ("delimiter", {"metavar": "CHAR", "help": "Between the values of a CSV file."}),
-    ("null", {"metavar": "TEXT", "help": "What means null in a CSV file; nothing at all does."}),
+    ("null", {"metavar": "TEXT", "help": "A text that means null in a CSV file."}),
 )
 @click.option("--allow-empty", is_flag=True, help="A side without rows is a side, and no mistake.")
 @click.option("--max-broken", type=click.IntRange(0), default=1000, show_default=True, help="Unusable rows of a side.")
@@ -382,6 +382,7 @@ def reconcile(ctx: click.Context, /, **given: Any) -> None:
 
     LEFT and RIGHT are read whole into a spool and compared there. Decimals are exact, times are instants, and null
     agrees with null only. A side that could not be read to its end gives no verdict.
+    Each option that begins with --left- exists as --right- too.
     """
     now = datetime.fromtimestamp(time.time(), UTC)
     with _privately():
