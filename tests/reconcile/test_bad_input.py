@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import os
+import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -212,6 +214,40 @@ def test_nothing_heavy_is_imported_for_the_help() -> None:
     heavy = "{'duckdb', 'psycopg', 'pymysql', 'pymongo', 'sqlglot', 'pyspark'} & sys.modules.keys()"
     code = f"import sys, lastcall.tools.reconcile.command; print({heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        (KeyboardInterrupt(), "interrupted"),
+        (ZeroDivisionError("a bug"), "a mistake in lastcall: ZeroDivisionError('a bug')"),
+    ],
+)
+def test_what_is_no_verdict_does_not_look_like_one(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, failure: BaseException, says: str
+) -> None:
+    """Ctrl-C, or a bug of ours: Python would end with 1."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(tempfile, "mkdtemp", fail)
+    done = ask("id\na\n", "id\na\n")
+    assert done.code == 2
+    assert f"no verdict: {says}" in done.err
+
+
+def test_a_disk_that_is_full(ask: Ask, folder: Path) -> None:
+    """Or a limit on files: what did not fit into the spool is no ledger."""
+    (folder / "left.jsonl").write_text("".join(f'{{"id": "{n}"}}\n' for n in range(10_000)))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        done = ask(folder / "left.jsonl", "id\na\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert done.code == 2
+    assert "no verdict: File too large" in done.err
 
 
 def test_a_spool_that_cannot_be_written(ask: Ask, folder: Path) -> None:

@@ -33,6 +33,32 @@ def test_csv_in_its_dialects(ask: Ask, folder: Path) -> None:
     assert (done.code, done.counts) == (0, {"matched": 2}), done.err
 
 
+def test_a_name_that_looks_like_a_pattern(ask: Ask, folder: Path) -> None:
+    """It is a name: `a[1].csv` is not `a1.csv`, in a folder of any name."""
+    strange = folder / "b[2]*"
+    strange.mkdir()
+    (strange / "a[1].csv").write_text("id\na\n")
+    (strange / "a1.csv").write_text("id\nb\n")
+    parquet(strange / "c?.parquet", "SELECT 'a' AS id")
+    (strange / "cc.parquet").write_bytes(b"")
+    options = ("--spool", str(strange / "spool"), "--state", str(strange / "state[0]"))
+    assert ask(strange / "a[1].csv", strange / "c?.parquet", *options).counts == {"matched": 1}
+    assert ask(strange / "a[1].csv", strange / "c?.parquet", *options).summary["new"] == 0
+
+
+def test_values_larger_than_pythons_reader_likes(ask: Ask, folder: Path) -> None:
+    """A document in a column; the lines behind it are still counted right."""
+    big = f'"{"x" * 500_000}\n"'
+    done = ask(f"id,x\na,{big}\nb,1\n", f"id,x\na,{big}\nc,1\n", "--compare", "x", "--left-delimiter", ",")
+    assert done.counts == {"matched": 1, "only_left": 1, "only_right": 1}
+    assert done.finding("b")["left_lines"] == [4]
+
+
+def test_a_tab_may_be_written_as_people_write_it(ask: Ask) -> None:
+    """A real one is hard to type."""
+    assert ask("id\tx\na\t1\n", "id,x\na,1\n", "--compare", "x", "--left-delimiter", "\\t").code == 0
+
+
 def test_json_lines(ask: Ask, folder: Path) -> None:
     """Numbers are what is written, paths lead into objects, and a field that is not there is null."""
     left = folder / "a.jsonl"

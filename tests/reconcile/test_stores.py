@@ -110,6 +110,13 @@ def test_postgresql_that_fails(ask: Ask, postgres: Postgres) -> None:
     done = ask("id\na\n", postgres.address("x"), "--right-query", half)
     assert done.code == 2
     assert "PostgreSQL says: division by zero" in done.err
+    cut = "SELECT CASE WHEN n = 250000 THEN pg_terminate_backend(pg_backend_pid())::text ELSE 'a' END AS id"
+    done = ask(
+        "id\na\n", postgres.address("x"), "--right-query", f"{cut} FROM generate_series(1, 300000) n -- and no more"
+    )
+    assert done.code == 2
+    assert "PostgreSQL says: " in done.err
+    assert "terminating connection" in done.err
     nobody = ask("id\na\n", "postgresql://gift:secret@127.0.0.1:1/gift.orders?connect_timeout=2")
     assert nobody.code == 2
     assert "secret" not in nobody.err + nobody.out

@@ -28,6 +28,7 @@ CATCH_ALLS = {
     ("runtime/worker/boot.py", "become_worker"),
     ("runtime/holder.py", "become_holder"),
     ("runtime/errand.py", "run_errand"),
+    ("tools/reconcile/command.py", "reconcile"),
 }
 """Where everything may be caught: around the application's code, and at the outermost frame of a process of ours."""
 CLEAN_UP = {

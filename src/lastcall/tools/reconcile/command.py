@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -390,4 +391,14 @@ def reconcile(ctx: click.Context, /, **given: Any) -> None:
             code = _answer(given, now)
         except NoVerdict as error:
             code = _no_verdict(given, now, error)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            code = _no_verdict(given, now, NoVerdict(f"{where}{error.strerror or error}"))
+        except KeyboardInterrupt:
+            click.echo("lastcall: no verdict: interrupted", err=True)
+            code = NO_VERDICT
+        except Exception as error:
+            # Python's exit code for a bug is 1, and here that says that the ledgers do not agree
+            traceback.print_exc()
+            code = _no_verdict(given, now, NoVerdict(f"a mistake in lastcall: {error!r}"))
     ctx.exit(code)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from lastcall.tools.reconcile.places import Place
 
@@ -127,3 +128,8 @@ def quoted(name: str) -> str:
 def literal(text: str) -> str:
     """A text as SQL takes it."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def file(path: Path) -> str:
+    """A path as DuckDB reads it: this file and no other, though its name may look like a pattern."""
+    return literal(re.sub(r"([*?\[])", r"[\1]", str(path)))

@@ -17,17 +17,23 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO, assert_never, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, assert_never, cast
 
 import msgspec
 
 from lastcall.tools.reconcile import expressions, stores
 from lastcall.tools.reconcile.duck import Duck, Tell
 from lastcall.tools.reconcile.places import Command, File, Server, Sqlite
-from lastcall.tools.reconcile.question import ROW, Kind, NoVerdict, Question, Side, literal, quoted
+from lastcall.tools.reconcile.question import ROW, Kind, NoVerdict, Question, Side, quoted
+from lastcall.tools.reconcile.question import file as pattern
 from lastcall.tools.reconcile.spool import Broken, Raw, Reading, read_csv
 
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
+
 CHUNK_BYTES = 1 << 20
+LINE_BYTES = 2_000_000
+"""DuckDB's bound on a line of CSV; a longer one is a broken row."""
 SHOWN = 200
 """Characters of a broken row that are kept."""
 
@@ -158,7 +164,7 @@ def _csv(raw: Raw, place: File, folder: Path, tell: Tell) -> None:
     """DuckDB reads it, with its first line as the names of its columns."""
     side, reading = raw.reading.side, raw.reading
     path = _as_utf8(place, _encoding(place.path, side.encoding), folder, side.name)
-    delimiter = side.delimiter or place.delimiter
+    delimiter = {"\\t": "\t"}.get(side.delimiter or "", side.delimiter) or place.delimiter
     names = _header(path, delimiter, place.label)
     lacking = [need for need in raw.needs if need not in names]
     if lacking:
@@ -178,12 +184,18 @@ def _csv(raw: Raw, place: File, folder: Path, tell: Tell) -> None:
     tell(f"{place.label}: {reading.rows:,} rows")
 
 
+def _records(file: TextIO, delimiter: str) -> CsvReader:
+    """Python's reader, for what DuckDB does not tell; with DuckDB's bound on a line, which is above Python's."""
+    csv.field_size_limit(LINE_BYTES)
+    return csv.reader(file, delimiter=delimiter)
+
+
 def _header(path: Path, delimiter: str, label: str) -> list[str]:
     if len(delimiter) != 1:
         raise NoVerdict(f"{label}: a delimiter is one character, and {delimiter!r} is not")
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            names = [name.strip() for name in next(csv.reader(file, delimiter=delimiter), [])]
+            names = [name.strip() for name in next(_records(file, delimiter), [])]
         for name in names:
             name.encode()  # what is not UTF-8 was escaped, for only the first line is ours to judge
     except (UnicodeEncodeError, csv.Error) as error:
@@ -244,7 +256,7 @@ class Lines:
             return {row: row + 1 for row in rows}
         wanted, found, row = set(rows), {}, 0
         with self._path.open(encoding="utf-8", errors="replace", newline="") as file:
-            reader = csv.reader(file, delimiter=self._delimiter)
+            reader = _records(file, self._delimiter)
             next(reader)
             begun = reader.line_num + 1
             for values in reader:
@@ -332,7 +344,7 @@ _PARQUET_KINDS = (("DECIMAL", Kind.NUMBER), ("TIMESTAMP", Kind.TIME), ("DATE", K
 def _parquet(raw: Raw, place: File, tell: Tell) -> None:
     """DuckDB reads it; what is not text is written as text, exactly."""
     raw.reading.counted = "row"
-    source = f"read_parquet({literal(str(place.path))}, file_row_number = true)"
+    source = f"read_parquet({pattern(place.path)}, file_row_number = true)"
     declared = {name: str(kind) for name, kind, *_ in raw.duck.run(f"DESCRIBE SELECT * FROM {source}")}
     known = [name for name in declared if name != "file_row_number"]
     lacking = [need for need in raw.needs if need not in known]

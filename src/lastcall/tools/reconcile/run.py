@@ -19,7 +19,7 @@ from lastcall.runtime import locks
 from lastcall.tools.reconcile import compare, explain, result, spark, spool, state
 from lastcall.tools.reconcile.compare import Verdict
 from lastcall.tools.reconcile.duck import Duck, Tell
-from lastcall.tools.reconcile.question import NoVerdict, Question, literal
+from lastcall.tools.reconcile.question import NoVerdict, Question, file, literal
 from lastcall.tools.reconcile.reading import read
 from lastcall.tools.reconcile.result import Finding, Summary
 
@@ -91,9 +91,9 @@ class Run:
         _private(self.folder / "summary.json", msgspec.json.encode(summary))
         return summary
 
-    def remember(self, file: Path) -> None:
+    def remember(self, where: Path) -> None:
         """Write the state of this run down for the next. Raises NoVerdict."""
-        state.save(self._duck, self._question, file, _at(self._question))
+        state.save(self._duck, self._question, where, _at(self._question))
 
     def copy_all(self, target: Path) -> None:
         """Everything that is off, with all of its rows, as CSV."""
@@ -122,12 +122,12 @@ class Run:
             spark.compare(sql, left, right, judged, self._means.spark_master)
         else:
             for name, path in (("left_ledger", left), ("right_ledger", right)):
-                duck.run(f"CREATE VIEW {name} AS FROM read_parquet({literal(str(path))})")
+                duck.run(f"CREATE VIEW {name} AS FROM read_parquet({file(path)})")
             duck.run("SET preserve_insertion_order = false")
             copy = f"COPY ({sql}) TO {literal(str(judged))} (FORMAT parquet, COMPRESSION zstd)"
             duck.run(copy, what="comparing")
-        found = judged / "*.parquet" if judged.is_dir() else judged
-        duck.run(f"CREATE VIEW judged AS FROM read_parquet({literal(str(found))})")
+        found = sorted(judged.glob("*.parquet")) if judged.is_dir() else [judged]
+        duck.run(f"CREATE VIEW judged AS FROM read_parquet([{', '.join(map(file, found))}])")
 
     def _find(
         self, summary: Summary, known: dict[str, str] | None, readings: tuple[spool.Reading, spool.Reading]
@@ -163,8 +163,8 @@ def _broken(path: Path, reading: spool.Reading) -> None:
 
 def _private(path: Path, text: bytes) -> None:
     """A file of ours that nobody else may read."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(text)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as private:
+        private.write(text)
 
 
 # --- Folders ------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lastcall.tools.reconcile.duck import Duck
 from lastcall.tools.reconcile.expressions import Expression
-from lastcall.tools.reconcile.question import AT, ROW, Column, Kind, NoVerdict, Question, Side, literal, quoted
+from lastcall.tools.reconcile.question import AT, ROW, Column, Kind, NoVerdict, Question, Side, file, literal, quoted
 
 PART_ROWS = 200_000
 """Rows of a part: some tens of megabytes as text, which are on disk for a moment."""
@@ -57,7 +57,7 @@ class Reading:
     @property
     def relation(self) -> str:
         """All parts, as SQL reads them."""
-        return f"read_parquet([{', '.join(literal(str(part)) for part in self.parts)}])"
+        return f"read_parquet([{', '.join(map(file, self.parts))}])"
 
 
 # --- What a source gives ------------------------------------------------------
@@ -88,16 +88,16 @@ class Raw:
     def text_part(self, blocks: Iterable[bytes | str]) -> None:
         """One more part out of lines of our own CSV: the line's number, then the needed columns in their order."""
         path = self._folder / f"{self.reading.side.name}.part.csv"
-        with path.open("wb") as file:
-            file.writelines(block.encode() if isinstance(block, str) else block for block in blocks)
+        with path.open("wb") as part:
+            part.writelines(block.encode() if isinstance(block, str) else block for block in blocks)
         self.part(self._read_csv(path))
         path.unlink()
 
     def row_part(self, rows: Iterable[Sequence[object]]) -> None:
         """One more part out of rows of texts, with `self.null` where there is nothing."""
         path = self._folder / f"{self.reading.side.name}.part.csv"
-        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            csv.writer(file).writerows(rows)
+        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as part:
+            csv.writer(part).writerows(rows)
         self.part(self._read_csv(path))
         path.unlink()
 
@@ -110,7 +110,7 @@ def read_csv(path: Path, columns: Mapping[str, str], delimiter: str, null: str, 
     """DuckDB's reader without any of its guesses."""
     named = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in columns.items())
     return (
-        f"read_csv({literal(str(path))}, columns = {{{named}}}, auto_detect = false, header = false, "
+        f"read_csv({file(path)}, columns = {{{named}}}, auto_detect = false, header = false, "
         f"delim = {literal(delimiter)}, quote = '\"', escape = '\"', nullstr = {literal(null)}, "
         f"allow_quoted_nulls = false, strict_mode = true, encoding = 'utf-8'{more})"
     )

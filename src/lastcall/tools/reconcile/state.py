@@ -17,6 +17,7 @@ import msgspec
 from lastcall.tools.reconcile.compare import OFF, VERDICT
 from lastcall.tools.reconcile.duck import Duck
 from lastcall.tools.reconcile.question import NoVerdict, Question, literal, quoted
+from lastcall.tools.reconcile.question import file as question_file
 
 SHOWN = 100
 _OFF = ", ".join(f"'{one.value}'" for one in OFF)
@@ -59,7 +60,7 @@ def load(duck: Duck, question: Question, file: Path) -> None:
     if of != subject(question):
         raise NoVerdict(f"{file} is the state of another comparison: {json.dumps(of)}; give each its own file")
     columns = "{subject: 'JSON', key: 'VARCHAR', verdict: 'VARCHAR', since: 'VARCHAR'}"
-    source = f"read_json({literal(str(file))}, format = 'newline_delimited', columns = {columns})"
+    source = f"read_json({question_file(file)}, format = 'newline_delimited', columns = {columns})"
     duck.run(f"INSERT INTO known SELECT key, verdict, since FROM {source} WHERE key IS NOT NULL")
 
 
