@@ -133,6 +133,14 @@ def test_a_time_without_a_zone_needs_one(ask: Ask) -> None:
     assert "no such time zone" in ask(text, text, "--time", "at", "--left-zone", "Mars/Base").err
 
 
+def test_the_column_that_says_when_is_a_time(ask: Ask) -> None:
+    """If it is compared as well, it is compared as what it is."""
+    done = ask(
+        "id,at\na,2017-06-25T05:28:01Z\n", "id,at\na,2017-06-25 08:28:01+03\n", "--time", "at", "--compare", "at"
+    )
+    assert done.code == 0
+
+
 def test_an_order_is_outside_only_if_every_side_says_so(ask: Ask) -> None:
     """One that was written a second later on the other side of midnight is not missing."""
     left, right = TIMES.format(edge="2017-06-24T23:59:59Z"), TIMES.format(edge="2017-06-25T00:00:01Z")

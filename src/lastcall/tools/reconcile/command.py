@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from lastcall.core.quantities import format_duration, parse_duration, parse_size
 from lastcall.runtime import cutlist
 from lastcall.tools.cuts import since as moment
 from lastcall.tools.reconcile import alarm, places, report, result
-from lastcall.tools.reconcile.question import NoVerdict, Question, Side, columns
+from lastcall.tools.reconcile.question import Kind, NoVerdict, Question, Side, columns
 from lastcall.tools.reconcile.result import SideSummary, Summary
 from lastcall.tools.reconcile.run import Means, Run, alone
 from lastcall.tools.report import printable
@@ -57,6 +58,8 @@ def question(given: Mapping[str, Any], now: datetime) -> Question:
     if twice:
         raise NoVerdict(f"{', '.join(sorted(twice))}: a column is a key or compared, once")
     time_column = columns((given["time"],))[0].name if given["time"] else None
+    # whoever says when an order was made is compared as a time as well
+    compared = tuple(replace(one, kind=one.kind or Kind.TIME) if one.name == time_column else one for one in compared)
     needs_time = [f"--{name.replace('_', '-')}" for name in ("since", "until", "ignore_younger") if given[name]]
     if needs_time and time_column is None:
         raise NoVerdict(f"{needs_time[0]} needs to know which column says when an order was made: --time COLUMN")
