@@ -130,7 +130,7 @@ def _order(summary: Summary, one: Finding) -> list[Html]:
     sides = ((summary.left, one.left_lines), (summary.right, one.right_lines))
     where = [tag("div", f"{side.label}:{'..'.join(map(str, lines))}", class_="where") for side, lines in sides if lines]
     cells = (
-        tag("th", " ".join(one.key.values()), new, scope="row"),
+        tag("th", " ".join(one.key.values()), new, scope="row", rowspan=2 if one.explained else None),
         tag("td", tag("time", one.at[:19], title=one.at)),
         tag("td", _known(summary, one), since),
         tag("td", where),
@@ -138,7 +138,7 @@ def _order(summary: Summary, one: Finding) -> list[Html]:
     rows = [tag("tr", *cells)]
     if one.explained:
         sure = tag("span", one.explained.confidence, class_=f"sure {one.explained.confidence}")
-        rows.append(tag("tr", tag("th"), tag("td", sure, one.explained.text, colspan=3), class_="why"))
+        rows.append(tag("tr", tag("td", sure, one.explained.text, colspan=3), class_="why"))
     return rows
 
 
@@ -152,7 +152,7 @@ def _known(summary: Summary, one: Finding) -> list[Html]:
             for side, colour in ((one.left, "l"), (one.right, "r"))
             if side is not None
         ]
-        parts += [tag("dt", name), *values, *([tag("span")] if len(values) == 1 else [])]
+        parts += [tag("dt", name), *values] if values else []
     found = [tag("dl", parts, class_="values")] if parts else []
     sides = ((summary.left, one.left_times), (summary.right, one.right_times))
     return found + [tag("div", f"{times} times in {side.label}") for side, times in sides if times > 1]
