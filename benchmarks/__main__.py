@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import fastcgi_hello, http_hello, memory, startup
+from benchmarks import custody, fastcgi_hello, http_hello, memory, startup
 from benchmarks.effort import Effort
 from benchmarks.report import Table, Verdict
 
 BENCHMARKS: Final[dict[str, Callable[[Effort, Path], list[Table]]]] = {
     "http_hello": http_hello.measure,
     "fastcgi_hello": fastcgi_hello.measure,
+    "custody": custody.measure,
     "memory": memory.measure,
     "startup": startup.measure,
 }

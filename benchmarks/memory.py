@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from pathlib import Path
 from typing import Final
@@ -46,11 +45,7 @@ def measure(effort: Effort, folder: Path) -> list[Table]:
 
 def _look(server: Server, name: str, when: str, unique: Table, proportional: Table) -> None:
     master = server.process.pid
-    workers = [memory(pid) for pid in session(master) if pid != master]
-    for who, found in (("master", [memory(master)]), ("worker", workers)):
-        unique.add(name, f"{who} {when}", _mean([each.unique for each in found]))
-        proportional.add(name, f"{who} {when}", _mean([each.proportional for each in found]))
-
-
-def _mean(kilobytes: list[int]) -> float:
-    return statistics.mean(kilobytes) / 1024
+    others = [memory(pid) for pid in session(master) if pid != master]  # a worker's custodian counts with it
+    for who, found, share in (("master", [memory(master)], 1), ("worker", others, WORKERS)):
+        unique.add(name, f"{who} {when}", sum(each.unique for each in found) / share / 1024)
+        proportional.add(name, f"{who} {when}", sum(each.proportional for each in found) / share / 1024)

@@ -121,6 +121,15 @@ def judge(lane: Lane | None, state: State, *, rule: Replay, taken_by: int = 0) -
     return Verdict.REFUSE
 
 
+def is_owed(state: State, before: int | None, now: int | None) -> bool:
+    """Whether a refusal has not been given that a worker was to give; `before` and `now`: bytes written, when it was told to
+    and now.
+    """
+    if now is None:
+        return state in (State.UNKNOWN, State.TAKEN)
+    return now == before
+
+
 def fingerprint(method: str, uri: str) -> str:
     """What requests that are alike have in common. The slot's texts are cut: so is the likeness."""
     return hashlib.blake2b(f"{method} {uri}".encode("latin-1", "replace"), digest_size=16).hexdigest()

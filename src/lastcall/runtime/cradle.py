@@ -40,13 +40,14 @@ class Cradle:
     """In the master: closes what is the worker's alone."""
     ours: ExitStack
     """In the worker: closes what is the master's alone."""
+    both: ExitStack
+    """Closes what both keep."""
 
     def abandon(self) -> None:
         """There was no fork: nothing stays open."""
         self.theirs.close()
         self.ours.close()
-        for fd in self.heard if self.birth.door is not None else ():
-            os.close(fd)
+        self.both.close()
 
 
 def prepare(
@@ -55,7 +56,7 @@ def prepare(
 ) -> Cradle:  # fmt: skip
     """Raises OSError, and leaves nothing open then."""
     settings = resources.settings
-    with ExitStack() as theirs, ExitStack() as ours:
+    with ExitStack() as theirs, ExitStack() as ours, ExitStack() as both:
         here, there = _pair(ours, theirs)
         link = Link(spawn.serial, spawn.slot, spawn.generation, here, now)
         if settings.max_age:
@@ -65,8 +66,8 @@ def prepare(
         for _ in range(2 if settings.catch_output else 0):
             read, write = os.pipe2(os.O_CLOEXEC)
             theirs.callback(os.close, write)
-            if door is None:
-                ours.callback(os.close, read)  # else the worker keeps it, for when nobody else reads
+            # The worker keeps what is read, too, for when nobody else reads it:
+            (ours if door is None else both).callback(os.close, read)
             heard.append(read)
             said.append(write)
         around.board.wipe(spawn.slot)
@@ -79,7 +80,7 @@ def prepare(
             blocked=(*blocked, signal.SIGCHLD), custody=pair[1] if pair else None,
             door=None if door is None else Door(door, _path(around, spawn.serial), tuple(heard)),
         )  # fmt: skip
-        return Cradle(link, birth, pair[0] if pair else None, heard, theirs.pop_all(), ours.pop_all())
+        return Cradle(link, birth, pair[0] if pair else None, heard, theirs.pop_all(), ours.pop_all(), both.pop_all())
 
 
 def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, socket.socket]:

@@ -128,6 +128,7 @@ def _keep(link: socket.socket, worker: int, doors: list[_Door], bequest: Bequest
         with contextlib.suppress(OSError):  # the master may be dead, and another one come
             link.send(msgspec.json.encode(Report(os.getpid())))
         _wait(worker, None)
+        os.close(worker)  # the table may be full, and looking at it takes a descriptor
         left = {rescued.was: rescued for fd in _descriptors() if (rescued := _client(fd, doors)) is not None}
         until = time.monotonic() + (bequest.timeout if bequest is not None else 0.0)
         while not _hand_over(link, left) and bequest is not None and _is_waited_for(bequest, left):
@@ -155,7 +156,7 @@ def _hand_over(link: socket.socket, left: dict[int, Rescued]) -> bool:
     with contextlib.suppress(OSError):  # it is dead; what it has taken before is in our queue all the same
         for start in range(0, len(all_of_it), BATCH):
             batch = all_of_it[start : start + BATCH]
-            rights.send(link, msgspec.json.encode(Report(os.getpid(), batch)), [rescued.was for rescued in batch])
+            rights.insist(link, msgspec.json.encode(Report(os.getpid(), batch)), [rescued.was for rescued in batch])
         link.send(msgspec.json.encode(Report(os.getpid(), last=True)))
     while True:
         try:
@@ -208,14 +209,19 @@ def _descriptors() -> list[int]:
 def _client(fd: int, doors: list[_Door]) -> Rescued | None:
     """A client's connection, or None for anything else: the application has sockets of its own."""
     try:
-        with socket.socket(fileno=os.dup(fd)) as sock:
-            name, peer = sock.getsockname(), sock.getpeername()
-            for door in doors:
-                if door.leads_to(sock.family, name):
-                    host, port = peer[:2] if isinstance(peer, tuple) else ("", 0)
-                    return Rescued(fd, door.number, host, port)
+        sock = socket.socket(fileno=fd)
     except OSError:
-        pass  # no socket, or a listener, or a connection whose peer has reset it
+        return None  # no socket
+    try:
+        name, peer = sock.getsockname(), sock.getpeername()
+        for door in doors:
+            if door.leads_to(sock.family, name):
+                host, port = peer[:2] if isinstance(peer, tuple) else ("", 0)
+                return Rescued(fd, door.number, host, port)
+    except OSError:
+        pass  # a listener, or a connection whose peer has reset it
+    finally:
+        sock.detach()
     return None
 
 

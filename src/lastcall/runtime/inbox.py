@@ -9,6 +9,7 @@ keeps them). The kernel bounds the queue; a put that does not fit is refused, an
 from __future__ import annotations
 
 import array
+import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ class Inbox:
             self._in.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)  # without CAP_NET_ADMIN, up to wmem_max
         self._out.setblocking(False)
         self._in.setblocking(False)
+        self.starved = False
+        """The last look found no descriptor to take a connection with."""
 
     @property
     def ends(self) -> tuple[socket.socket, socket.socket]:
@@ -90,7 +93,13 @@ class Inbox:
         return True
 
     def take(self) -> Parcel | None:
-        """The next connection, or None when none waits."""
+        """The next connection, or None when none waits, or there is no descriptor for it (`starved`)."""
+        try:
+            os.close(os.dup(self._out.fileno()))  # what finds no descriptor is lost with its packet
+        except OSError:
+            self.starved = True
+            return None
+        self.starved = False
         try:
             packet, ancillary, _, _ = self._out.recvmsg(_PACKET_MAX, _RIGHTS, socket.MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):

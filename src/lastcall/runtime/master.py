@@ -25,7 +25,7 @@ from lastcall.core.slot import WORKERS_MAX, Slot
 from lastcall.protocol import handover
 from lastcall.protocol.adoption import RIGHTS_MAX
 from lastcall.protocol.control import Do, LastReload, LastTakeover, Reply, Status, bounded
-from lastcall.protocol.link import Report, Word, pack, unpack_report
+from lastcall.protocol.link import Report, Word, unpack_report
 from lastcall.runtime import cradle, farewell, overview, rights, sender, testament, whereabouts
 from lastcall.runtime.adoption import late, words_again
 from lastcall.runtime.closing import Closing
@@ -40,6 +40,7 @@ from lastcall.runtime.reports import event
 from lastcall.runtime.rescue import Fate, Grave, Rescue
 from lastcall.runtime.sockets import Listener
 from lastcall.runtime.surroundings import Link, ReloadRefused, Resources, Surroundings
+from lastcall.runtime.telling import Telling
 from lastcall.runtime.testament import Tally
 from lastcall.runtime.upgrade import machine, policy
 from lastcall.runtime.worker.boot import become_worker
@@ -47,6 +48,7 @@ from lastcall.runtime.worker.boot import become_worker
 SCAN: Final = 1.0
 """Seconds between two looks for overdue requests: how much later than `request_timeout` one is noticed."""
 REPORT_MAX: Final = 65536
+_Pair = tuple[socket.socket, socket.socket]
 STOPS: Final = {signal.SIGTERM: notes.Terminating, signal.SIGINT: notes.Terminating, signal.SIGQUIT: notes.Finishing}
 RELOAD: Final = signal.SIGHUP
 RESTART: Final = signal.SIGUSR2
@@ -88,6 +90,7 @@ class Master:
         self._burials: list[lc.Event] = []
         self._written: tuple[object, ...] = ()
         self._scan_at: float | None = None
+        self._telling = Telling(self._port.now)
         self._desk = whereabouts.Desk(self._ask_where)
         self._account = whereabouts.Account()
         self._ages = Ages()
@@ -240,7 +243,7 @@ class Master:
         times = [
             lc.next_deadline(self._state), self._scan_at, self._watchdog_at, self._upgrade.deadline,
             self._account.due, self._desk.next_due(), self._ages.next_due(), self._close_at,
-            self._rescue.next_deadline(), self._completer.next_deadline(),
+            self._rescue.next_deadline(), self._completer.next_deadline(), self._telling.next_due(),
         ]  # fmt: skip
         return min((time for time in times if time is not None), default=None)
 
@@ -516,6 +519,7 @@ class Master:
         link.close(self._around.run_dir)
         self._desk.forget(serial)
         self._ages.forget(serial)
+        self._telling.forget(link)
         self._burials.append(lc.Exited(link.pid, link.dead))
 
     def _replay(self) -> Replay:
@@ -548,6 +552,7 @@ class Master:
         self._rescue.expire(now)
         self._completer.paused = self._upgrade.under_way
         self._completer.look(now)
+        self._telling.again(now)
         timeout = self._resources.settings.request_timeout
         if timeout and (self._scan_at is None or self._scan_at <= now):
             self._scan_at = now + min(SCAN, timeout)
@@ -750,10 +755,7 @@ class Master:
             self._port.kill(pid, signal.SIGKILL)
 
     def _tell(self, link: Link, word: Word, fds: tuple[int, ...] = ()) -> None:
-        try:
-            rights.send(link.sock, pack(word), fds, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        except OSError:
-            pass  # it is gone, and its exit is on its way; or it hears nothing any more, and its deadline is
+        self._telling.tell(link, word, fds)
 
     def _spawn(self, spawn: lc.Spawn) -> lc.Event:
         resources = self._generations.setdefault(spawn.generation, self._resources)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import select
 import signal
@@ -21,6 +22,8 @@ _SIGSET_BYTES: Final = 128
 """sizeof(sigset_t) of glibc and musl; the kernel reads the first eight."""
 _SIGNALS_MAX: Final = 32
 _EVENTS_MAX: Final = 256
+_BESIDES_S: Final = 0.05
+"""Seconds between two looks at what epoll has had no room for."""
 
 
 class Posix:
@@ -32,6 +35,7 @@ class Posix:
         self._signal_fd = _signalfd(self.signals)
         self._epoll = select.epoll()
         self._epoll.register(self._signal_fd, select.EPOLLIN)
+        self._besides: set[int] = set()
         import time  # noqa: PLC0415 - here, so that `now` is found where the other calls are
 
         self.now = time.monotonic
@@ -62,10 +66,18 @@ class Posix:
             dead.append((pid, status))
 
     def wait(self, timeout: float | None) -> Woken:
+        if self._besides:
+            timeout = _BESIDES_S if timeout is None else min(timeout, _BESIDES_S)
         events = self._epoll.poll(timeout, _EVENTS_MAX)
         readable = tuple(fd for fd, _ in events if fd != self._signal_fd)
         signals = self._read_signals() if len(readable) < len(events) else ()
-        return Woken(signals, readable)
+        return Woken(signals, (*readable, *self._look_besides()) if self._besides else readable)
+
+    def _look_besides(self) -> tuple[int, ...]:
+        poll = select.poll()
+        for fd in self._besides:
+            poll.register(fd, select.POLLIN)
+        return tuple(fd for fd, _ in poll.poll(0))
 
     def _read_signals(self) -> tuple[Signalled, ...]:
         try:
@@ -75,10 +87,18 @@ class Posix:
         return tuple(Signalled(signo, pid, uid) for signo, _, _, pid, uid in _SIGINFO.iter_unpack(data))
 
     def watch(self, fd: int) -> None:
-        self._epoll.register(fd, select.EPOLLIN)
+        try:
+            self._epoll.register(fd, select.EPOLLIN)
+        except OSError as error:
+            if error.errno not in (errno.ENOMEM, errno.ENOSPC):  # memory, or fs.epoll.max_user_watches
+                raise
+            self._besides.add(fd)
 
     def unwatch(self, fd: int) -> None:
-        self._epoll.unregister(fd)
+        if fd in self._besides:
+            self._besides.remove(fd)
+        else:
+            self._epoll.unregister(fd)
 
     def close(self) -> None:
         """In a new worker: let go of the master's descriptors. The signals stay blocked until the worker says otherwise."""

@@ -20,7 +20,7 @@ from lastcall.core.slot import Lane, State
 _TCP_INFO: Final = struct.Struct("<128xQ8xI52xQQ")
 """struct tcp_info (linux/tcp.h, since 4.19): tcpi_bytes_received, tcpi_notsent_bytes, tcpi_bytes_sent,
 tcpi_bytes_retrans."""
-_SO_COOKIE: Final = 57
+SO_COOKIE: Final = 57
 _COOKIE: Final = struct.Struct("Q")
 
 
@@ -55,7 +55,7 @@ def waiting(sock: socket.socket) -> int:
 def cookie(sock: socket.socket) -> int:
     """What tells this connection from all others that this machine has had; 0 when the kernel does not say."""
     try:
-        (number,) = _COOKIE.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, _COOKIE.size))
+        (number,) = _COOKIE.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, _COOKIE.size))
     except (OSError, struct.error):
         return 0
     return int(number)

@@ -19,7 +19,7 @@ from lastcall.core.replay import Replay
 from lastcall.core.rescue import Found, Verdict
 from lastcall.core.slot import Lane, State
 from lastcall.protocol.refusal import Refusal
-from lastcall.runtime import custody, progress
+from lastcall.runtime import custody, progress, rights
 from lastcall.runtime.board import Board
 from lastcall.runtime.custody import Rescued
 from lastcall.runtime.cutlist import Death
@@ -128,6 +128,7 @@ class Rescue:
         self.saved = 0
         """Connections that were sent where they are answered."""
         self._wards: dict[int, Ward] = {}  # by descriptor
+        self._early: dict[int, Ward] = {}  # they have said all, and their workers are not reaped yet
         self._keepers: set[int] = set()
         self._homeless: list[tuple[Parcel, float]] = []
         self._retry_at: float | None = None
@@ -160,9 +161,9 @@ class Rescue:
         while not ward.said_all:
             try:
                 said = custody.receive(ward.sock)
-            except BlockingIOError:
-                return
-            except OSError:
+            except OSError as error:
+                if error.errno in rights.NO_ROOM:
+                    return
                 said = None
             if said is None:
                 ward.said_all = True
@@ -194,7 +195,10 @@ class Rescue:
         fd = ward.sock.fileno()
         if self._wards.pop(fd, None) is not None:
             self._port.unwatch(fd)
-        if ward.grave is not None:
+        if ward.grave is None:
+            self._early[fd] = ward
+        else:
+            self._early.pop(fd, None)
             self._settle(ward, ward.grave)
             custody.take(ward.sock, [])
             ward.sock.close()
@@ -271,17 +275,12 @@ class Rescue:
             sock.detach()
         if owed is None:
             return False
-        written = None if counts is None else counts.written
-        if written is None:
-            given = state not in (State.UNKNOWN, State.TAKEN)
-        else:
-            given = written != owed.written
-        if given and owed.refusal.keep and state is not State.ANSWERING:
-            return False
-        if given:
-            _end(fd)
-        else:
+        if rescue.is_owed(state, owed.written, None if counts is None else counts.written):
             self._refuse(rescued, fd, owed.refusal)
+            return True
+        if owed.refusal.keep and state is not State.ANSWERING:
+            return False
+        _end(fd)
         return True
 
     def _judge(self, lane: Lane | None, state: State, grave: Grave) -> Verdict:
@@ -379,7 +378,7 @@ class Rescue:
 
     def let_go(self) -> None:
         """In a new worker: close what is the master's."""
-        for ward in self._wards.values():
+        for ward in (*self._wards.values(), *self._early.values()):
             ward.sock.close()
             for _, fd in ward.found:
                 _close(fd)

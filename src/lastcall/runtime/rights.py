@@ -7,8 +7,17 @@ wait does, and what is received is inherited by every program that the applicati
 from __future__ import annotations
 
 import array
+import errno
+import select
 import socket
 from collections.abc import Sequence
+from typing import Final
+
+NO_ROOM: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
+"""The system has none now: for a message, or for more descriptors under way (unix(7))."""
+AGAIN: Final = 0.02
+"""Seconds until it may have some."""
+TRIES: Final = 50
 
 
 def send(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int = 0, address: str | None = None) -> None:
@@ -18,6 +27,19 @@ def send(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int = 0, a
         sock.sendmsg([data], rights, flags)
     else:
         sock.sendmsg([data], rights, flags, address)
+
+
+def insist(sock: socket.socket, data: bytes, fds: Sequence[int]) -> None:
+    """As `send`, and again while the system has no room: for somebody who has nothing else to do. Raises OSError."""
+    for left in reversed(range(TRIES)):
+        try:
+            send(sock, data, fds)
+        except OSError as error:
+            if error.errno not in NO_ROOM or not left:
+                raise
+            select.select([], [], [], AGAIN)
+        else:
+            return
 
 
 def receive(sock: socket.socket, size: int, count: int, flags: int = 0) -> tuple[bytes, list[int]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import select
 import signal
 import socket
@@ -176,3 +178,41 @@ def test_a_worker_that_ends_in_order_leaves_nothing(ward: Ward) -> None:
     os.waitpid(ward.pid, 0)
     eventually(lambda: os.waitpid(ward.keeper, os.WNOHANG)[0] == ward.keeper, "the custodian has ended")
     assert [client.recv(1) for client in ward.clients] == [b"", b""]
+
+
+def test_a_full_table_is_handed_over_as_well(listeners: tuple[Listener, Listener]) -> None:
+    """To look at the table takes a descriptor, and a worker may have died for want of them."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    said, say = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
+            custody.place(theirs, listeners)
+            listeners[0].sock.setblocking(True)
+            kept = [listeners[0].sock.accept()]
+            with contextlib.suppress(OSError):
+                while True:
+                    os.dup(say)
+            os.write(say, b"!")
+            signal.pause()
+            kept.clear()
+        finally:
+            os._exit(1)
+    theirs.close()
+    with socket.create_connection(listeners[0].sock.getsockname()) as client, ours:
+        assert os.read(said, 1) == b"!"
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        first = custody.receive(ours) if select.select([ours], [], [], WITHIN_S)[0] else None
+        assert first is not None
+        assert select.select([ours], [], [], WITHIN_S)[0]
+        found = custody.receive(ours)
+        assert found is not None
+        assert [each.port for each in found[0].found] == [client.getsockname()[1]]
+        for fd in found[1]:
+            os.close(fd)
+        os.waitpid(first[0].pid, 0)
+    os.close(said)
+    os.close(say)

@@ -46,10 +46,14 @@ _DROP: Final = socket.MSG_TRUNC | DONT_WAIT
 """Read without a copy; AF_UNIX knows no MSG_TRUNC (for streams) and copies."""
 _DROPPED: Final = bytearray(PEEK_MAX + 1)
 """Where nobody looks: shared by all connections and threads."""
-_recv: Final = ctypes.PyDLL(None).recv
-"""recv(2) that keeps the GIL."""
+UNIX_PIECE: Final = 32768
+"""Bytes that a UNIX socket takes as one, or not at all (the kernel's largest buffer for one write is a little larger)."""
+_HOLDING: Final = ctypes.PyDLL(None, use_errno=True)
+"""The C library, called without letting go of the GIL: who does wakes another thread, and may lose the processor to it."""
+_recv, _send = _HOLDING.recv, _HOLDING.send
 _recv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-_recv.restype = ctypes.c_ssize_t
+_send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
+_recv.restype = _send.restype = ctypes.c_ssize_t
 _UNSEEN: Final = ctypes.create_string_buffer(PEEK_MAX)
 _SO_MEMINFO: Final = 55
 _MEMINFO: Final = struct.Struct("II")
@@ -229,7 +233,7 @@ class Connection:
         if codec.under_way:
             rest = codec.outstanding if self.counted else None
             length = 0 if rest is None else length + rest
-        if not (self.peeks or codec.idle):
+        if not (self.peeks or codec.idle) or (not self.counted and length > UNIX_PIECE):
             length = 0
         if self.counted and (self.written is None or self._before is None):
             self._count()
@@ -258,7 +262,7 @@ class Connection:
             self._pen.length(self.lane, (self.written - self._first + length) % WRAP)
 
     def _take_off(self) -> None:
-        """Take the request off, and keep the GIL: what follows is to send its answer, and nothing shall come between."""
+        """Take the request off. What follows is to send its answer, and nothing shall come between."""
         self._drop(self.due, max(0, _recv(self.fd, _UNSEEN, self.due, DONT_WAIT)))
 
     def whole(self) -> None:
@@ -372,7 +376,7 @@ class Connection:
 
     def _send_now(self, data: bytes) -> int:
         try:
-            sent = self.sock.send(data, DONT_WAIT)
+            sent = self.sock.send(data, DONT_WAIT) if self.counted else _send_at_once(self.fd, data)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -460,3 +464,11 @@ class Connection:
         # For the next connection that gets this number, from its first moment on:
         self._pen.mark(self.fd, State.UNKNOWN)
         self.sock.close()
+
+
+def _send_at_once(fd: int, data: bytes) -> int:
+    sent: int = _send(fd, data, len(data), DONT_WAIT)
+    if sent < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return sent

@@ -276,6 +276,8 @@ class Worker:
     def _take(self, now: float) -> bool:
         parcel = self.place.inbox.take()
         if parcel is None:
+            if self.place.inbox.starved:
+                self._pause(OSError(errno.EMFILE, os.strerror(errno.EMFILE)), now)
             return False
         listener = self._by_number.get(parcel.listener)
         if listener is None:  # one that this generation no longer has
