@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 from lastcall.core import rescue
+from lastcall.core.replay import Replay
 from lastcall.core.rescue import Counts, Verdict
 from lastcall.core.slot import Lane, State
 
@@ -25,6 +26,7 @@ ASKED = 3
 """Bytes of a request."""
 ANSWER = 2
 """Bytes of an answer: it can leave in two pieces."""
+SAFELY = Replay("safe")
 FRESH = Lane(0, 1.0, 1, "r", "GET", "/", "c", fd=3)
 
 
@@ -214,7 +216,7 @@ def bury(world: World, by: Judges) -> World:
         if by.is_owed(world.state, world.owed, counts.written):
             return replace(fresh, refuse=True, owed=world.owed)
         return replace(fresh, closed=True)
-    verdict = by.judge(found.lane, found.state, rule="safe")
+    verdict = by.judge(found.lane, found.state, rule=SAFELY)
     if found.lane is not None:
         answered = world.out.count(int(found.lane.uri)) == ANSWER
         assert not answered or (world.unix and world.large), f"answered, and taken for unanswered: {world}"
