@@ -46,11 +46,11 @@ class _Run:
 
 
 class Completer:
-    """Of one pool. `relay` takes what a function has said."""
+    """Of one pool. `relay` takes what a function has said; while `paused`, none is begun."""
 
     def __init__(
         self, port: Port, cut_list: CutList, settings: Callable[[], Settings], note: Callable[[notes.Note], None],
-        relay: Callable[[list[notes.Said]], None], blocked: Iterable[int],
+        relay: Callable[[list[notes.Said]], None], blocked: Iterable[int], paused: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._port = port
         self._cut_list = cut_list
@@ -62,8 +62,7 @@ class Completer:
         self._cuts: dict[str, Cut] = {}
         self._runs: dict[int, _Run] = {}  # by pid
         self._readers: dict[int, OutputReader] = {}
-        self.paused = False
-        """None is begun: another image of the master is to take over."""
+        self._paused = paused
         self._reread_at: float | None = port.now()  # what another master has left
 
     @property
@@ -85,7 +84,7 @@ class Completer:
     def next_deadline(self) -> float | None:
         times = [run.deadline for run in self._runs.values() if not run.late]
         due = self._queue.next_due()
-        if self._settings().on_cut and not self.paused:
+        if self._settings().on_cut and not self._paused():
             times += [at for at in (due, self._reread_at) if at is not None]
         return min(times, default=None)
 
@@ -97,8 +96,10 @@ class Completer:
                 self._port.kill(pid, signal.SIGKILL)
                 with contextlib.suppress(ProcessLookupError):
                     self._port.kill(-pid, signal.SIGKILL)  # and what it has started
-        if not self._settings().on_cut or self.paused:
-            return
+        if self._settings().on_cut and not self._paused():
+            self._begin_due(now)
+
+    def _begin_due(self, now: float) -> None:
         if self._queue.wants_more or (self._reread_at is not None and self._reread_at <= now):
             self._reread(now)
         for cut, tries in self._queue.begin(now):
@@ -197,10 +198,10 @@ class Completer:
         In a hurry nobody is waited for: who is at it is killed with the master, and it is done again.
         """
         settings = self._settings()
-        self.paused = False
         until = self._port.now() + settings.on_cut_timeout
         while not hurry and settings.on_cut and self._port.now() < until:
             self.look(self._port.now())
+            self._begin_due(self._port.now())
             if not self._runs:
                 break
             tick()

@@ -99,7 +99,7 @@ class Master:
         self._upgrade = around.upgrade
         self._completer = Completer(
             self._port, around.cut_list, lambda: self._resources.settings, self._write, self._relay,
-            (*SIGNALS, signal.SIGCHLD),
+            (*SIGNALS, signal.SIGCHLD), lambda: self._upgrade.under_way,
         )  # fmt: skip
         self._inquest = Inquest(self._pool, around.cut_list, self._write, self._completer)
         self._rescue = Rescue(
@@ -550,7 +550,6 @@ class Master:
         events: list[lc.Event] = []
         self._upgrade.expire(now)
         self._rescue.expire(now)
-        self._completer.paused = self._upgrade.under_way
         self._completer.look(now)
         self._telling.again(now)
         timeout = self._resources.settings.request_timeout
