@@ -99,7 +99,7 @@ class Master:
         self._upgrade = around.upgrade
         self._completer = Completer(
             self._port, around.cut_list, lambda: self._resources.settings, self._write, self._relay,
-            (*SIGNALS, signal.SIGCHLD), lambda: self._upgrade.under_way,
+            (*SIGNALS, signal.SIGCHLD), lambda: self._upgrade.under_way or self._state.hurry,
         )  # fmt: skip
         self._inquest = Inquest(self._pool, around.cut_list, self._write, self._completer)
         self._rescue = Rescue(
