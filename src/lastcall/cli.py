@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("lastcall.tools.control", "Finish what has begun, then stop."),
     "reopen": ("lastcall.tools.control", "Reopen the logs, after they were rotated."),
     "scale": ("lastcall.tools.control", "Add workers, or take some away."),
+    "journal": ("lastcall.tools.journal", "List durable requests, and decide about those that are parked."),
     "cuts": ("lastcall.tools.cuts", "List the requests that were cut before their answer."),
     "doctor": ("lastcall.tools.doctor.command", "Find what will cut requests one day, on this host or in a folder."),
     "drill": ("lastcall.tools.drill.command", "Restart a server under load, and say what was lost."),

@@ -21,6 +21,9 @@ FUNCTION_LINES = 50
 MODULE_LINES = 850
 CATCH_ALLS = {
     ("gateway/wsgi.py", "run"),
+    ("durable/run.py", "_first"),
+    ("durable/run.py", "_checked"),
+    ("durable/wsgi.py", "_run"),
     ("gateway/wsgi.py", "_close"),
     ("gateway/loading.py", "load"),
     ("gateway/loading.py", "_import"),
@@ -33,6 +36,7 @@ CATCH_ALLS = {
 """Where everything may be caught: around the application's code, and at the outermost frame of a process of ours."""
 CLEAN_UP = {
     ("runtime/sockets.py", "_tcp"),
+    ("durable/files.py", "connect"),
     ("runtime/sockets.py", "_unix"),
     ("runtime/serve.py", "_begin"),
     ("runtime/service.py", "claim"),

@@ -755,6 +755,21 @@ class Caution(Note):
 
 
 @dataclass(frozen=True, slots=True)
+class Completing(Note):
+    """A durable request whose worker has died is run again, without its client."""
+
+    pool: str
+    pid: int
+    id: str
+    request: str
+    attempt: int
+
+    def text(self) -> str:
+        what = f'durable request {self.id} "{self.request}" is completed without its client'
+        return f"[pool {self.pool}] child {self.pid}: {what}, attempt {self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
 class Remark(Note):
     """Detail for whoever debugs lastcall."""
 

@@ -112,6 +112,9 @@ def judge(lane: Lane | None, state: State, *, rule: Replay, taken_by: int = 0) -
         return Verdict.PASS_ON if state is State.WHOLE else Verdict.REFUSE
     if taken_by >= BLAMED_MAX:
         return Verdict.POISON
+    if state is State.WHOLE and lane.durable:
+        # It is in the journal, which knows what was done. Being unlucky is not poison: it is completed without its client.
+        return Verdict.AGAIN if lane.attempt < ATTEMPTS_MAX else Verdict.REFUSE
     if (
         state is State.WHOLE
         and not lane.critical

@@ -53,6 +53,7 @@ class Group(enum.Enum):
     LIMITS = "Limits"
     LOGS = "Logs"
     PROCESS = "Process"
+    DURABLE = "Durable requests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,15 @@ def _is_header(text: str) -> None:
         raise Mistake(f"{text!r} cannot be a header's name", remedy)
 
 
+_JOURNAL = re.compile(r"/.*|memory:|(postgres|postgresql|mongodb|mongodb\+srv)://.+")
+
+
+def _is_journal(text: str) -> None:
+    if text and not _JOURNAL.fullmatch(text):
+        remedy = "name a directory, beginning with a slash, or write postgresql://... or mongodb://..."
+        raise Mistake(f"{text!r} names no journal", remedy)
+
+
 def _is_path(text: str) -> None:
     if text and not text.startswith("/"):
         raise Mistake(f"{text!r} is no path of a request", f"begin it with a slash: /{text}")
@@ -160,7 +170,7 @@ def _is_path(text: str) -> None:
 
 # --- The table ---------------------------------------------------------------
 
-APPLICATION, LISTEN, WORKERS, TIMEOUTS, LIMITS, LOGS, PROCESS = Group
+APPLICATION, LISTEN, WORKERS, TIMEOUTS, LIMITS, LOGS, PROCESS, DURABLE = Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,6 +483,32 @@ class Settings:
         "Start the next master when this one dies. Not under systemd, whose Restart= does it.",
     )
     daemon: bool = _setting(False, PROCESS, Kind.FLAG, "Go to the background once ready.")
+
+    journal: str = _setting(
+        "", DURABLE, Kind.TEXT,
+        "Where durable requests are written down: a directory on a disk that stays, postgresql://... or mongodb://...",
+        metavar="WHERE", zero="nowhere: durable requests are refused", check=_is_journal,
+    )
+    durability: str = _setting(
+        "power", DURABLE, Kind.CHOICE,
+        "What a journal in a directory survives: the death of every process, or a power cut as well.",
+        choices=("process", "power"),
+    )
+    journal_size: int = _setting(
+        1 << 30, DURABLE, Kind.SIZE,
+        "Bytes of a journal in a directory; beyond, durable requests are refused.",
+        metavar="SIZE", zero="no limit",
+    )
+    journal_keep: float = _setting(
+        7 * 86400.0, DURABLE, Kind.DURATION,
+        "A finished durable request is remembered, and answered again, for this long.",
+        metavar="TIME", zero="it is forgotten at once",
+    )
+    durable_wait: float = _setting(
+        5.0, DURABLE, Kind.DURATION,
+        "A durable request waits this long for another one with the same key that is running; 409 beyond.",
+        metavar="TIME", zero="it does not wait",
+    )
     # fmt: on
 
     @property

@@ -56,6 +56,8 @@ LENGTH_AT: Final = ANSWER_AT + 4
 KEPT_AT: Final = ANSWER_AT + ANSWER.size - 1
 DONE_AT: Final = 517
 """A byte: all of the answer has been handed to the kernel, and the lane is about to end."""
+DURABLE_AT: Final = 518
+"""A byte: the request may be run again at any time, because it is in a journal (docs/DURABLE.md)."""
 STEPS: Final = 16
 """The latest steps of a request that are kept."""
 STEP_BYTES: Final = 72
@@ -97,7 +99,7 @@ class State(enum.IntEnum):
 assert HEAD.size == 64
 assert 2 * WORKERS_MAX + SURGE_MAX <= SLOTS  # what the machine allows: docs/LIFECYCLE.md
 assert DETAILS_AT + DETAILS.size <= ANSWER_AT
-assert ANSWER_AT + ANSWER.size <= DONE_AT < STEPS_AT
+assert ANSWER_AT + ANSWER.size <= DONE_AT < DURABLE_AT < STEPS_AT
 assert RING_END + COUNT.size <= LANE_BYTES
 
 
@@ -151,6 +153,8 @@ class Lane:
     kept: bool = False
     done: bool = False
     """See ANSWER."""
+    durable: bool = False
+    """See DURABLE_AT."""
 
     @property
     def request(self) -> str:
@@ -219,7 +223,7 @@ def _lane(number: int, data: bytes, at: int) -> Lane | None:
     steps, forgotten = _steps(data, at, first)
     return Lane(
         number, begun, attempt, request_id, method, uri, client, steps, forgotten, critical, trace, fd, exchange, written,
-        length, taken, due, unread, kept, data[at + DONE_AT] == 1,
+        length, taken, due, unread, kept, data[at + DONE_AT] == 1, data[at + DURABLE_AT] == 1,
     )  # fmt: skip
 
 

@@ -138,6 +138,8 @@ class Status(msgspec.Struct, frozen=True):
     last_takeover: LastTakeover | None = None
     left_out: int = 0
     """Requests in flight that are not listed: the youngest, where all of them would be too many for one line."""
+    journal: str = ""
+    """Where durable requests are written down; "": nowhere."""
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -25,6 +25,8 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True):
     keep: bool = False
     """FastCGI: the connection may carry another request, for all of this one has been read and the front has asked for it. A
     front is not told that a connection ends, and may be about to send the next request."""
+    durable: bool = False
+    """It is in a journal, and will be completed without its client."""
 
 
 def problem(refusal: Refusal) -> bytes:
@@ -36,6 +38,8 @@ def problem(refusal: Refusal) -> bytes:
         "detail": refusal.detail,
         "begun": refusal.begun,
     }
+    if refusal.durable:
+        document["durable"] = True
     if refusal.request_id:
         document["request_id"] = refusal.request_id
     if refusal.step:

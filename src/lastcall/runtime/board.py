@@ -230,7 +230,7 @@ class SlotWriter:
             method.encode("latin-1", "replace"), uri.encode("latin-1", "replace"), client.encode("latin-1", "replace"),
             trace.encode("latin-1", "replace"), version,
         )  # fmt: skip
-        self._memory[at + layout.DONE_AT] = 0
+        self._memory[at + layout.DONE_AT : at + layout.DURABLE_AT + 1] = b"\0\0"
         self._memory[at + layout.KEPT_AT] = kept
         layout.BEGINNING.pack_into(self._memory, at, now, 0.0)
         return version
@@ -289,6 +289,10 @@ class SlotWriter:
     def length(self, lane: int, length: int) -> None:
         """The last part of an answer is about to leave: so many bytes will it have as a whole."""
         layout.LENGTH.pack_into(self._memory, self._at + lane * layout.LANE_BYTES + layout.LENGTH_AT, length)
+
+    def promise(self, lane: int) -> None:
+        """The request is about to be written into a journal: it may be run again until its answer begins."""
+        self._memory[self._at + lane * layout.LANE_BYTES + layout.DURABLE_AT] = 1
 
     def done(self, lane: int) -> None:
         """All of the answer has been handed to the kernel: whatever is done next is about the next request."""

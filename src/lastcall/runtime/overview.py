@@ -26,7 +26,7 @@ def status(
         workers_wanted=state.current.policy.workers, workers=workers,
         requests=tally.requests + sum(worker.requests for worker in workers), cut=tally.cut,
         restarts=tally.deaths, last_reload=tally.last_reload, last_takeover=tally.last_takeover,
-        uncompleted=uncompleted,
+        uncompleted=uncompleted, journal=settings.journal,
     )  # fmt: skip
 
 

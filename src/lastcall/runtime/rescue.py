@@ -104,7 +104,8 @@ class Fate:
     @property
     def done(self) -> str:
         """In words, for the cut list."""
-        return "nobody to answer" if self.verdict is None else self.verdict.value
+        said = "nobody to answer" if self.verdict is None else self.verdict.value
+        return f"{said}, kept in the journal" if self.lane.durable and self.verdict is not Verdict.AGAIN else said
 
 
 _Order = tuple[Verdict, Rescued, int, Found]
@@ -397,7 +398,11 @@ def _refusal(status: int, found: Found) -> Refusal:
     }[status]
     keep = bool(lane.exchange) and lane.kept and found.state is State.WHOLE
     step = "" if lane.step is None else lane.step.name
-    return Refusal(status, detail, lane.method, lane.exchange, lane.request_id, step, begun=True, keep=keep)
+    if lane.durable and status == 503:
+        detail += " It is in the journal, and will be completed."
+    return Refusal(
+        status, detail, lane.method, lane.exchange, lane.request_id, step, begun=True, keep=keep, durable=lane.durable
+    )
 
 
 def _take_off(fd: int, count: int = PIECE * PIECES_MAX) -> None:

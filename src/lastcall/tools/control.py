@@ -101,7 +101,16 @@ def status(run_dir: Path, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
     else:
-        click.echo("\n".join(report.lines(found)))
+        click.echo("\n".join(report.lines(found, _journal(found.journal))))
+
+
+def _journal(where: str) -> str:
+    """What somebody should know of the journal: how many requests wait for a decision."""
+    if not where:
+        return ""
+    from lastcall.tools import journal  # noqa: PLC0415 - most services have none
+
+    return journal.summary(where)
 
 
 @click.command(

@@ -11,8 +11,8 @@ from lastcall.runtime.orphanage import Orphaned
 _HEAD = ("SLOT", "PID", "GEN", "STAGE", "AGE", "REQUESTS", "CONNS", "IN FLIGHT")
 
 
-def lines(status: Status) -> list[str]:
-    """The whole report."""
+def lines(status: Status, journal: str = "") -> list[str]:
+    """The whole report. `journal`: what there is to say of it."""
     facts = [
         ("pool", status.pool),
         ("pid", f"{status.pid}, {status.phase} for {age(status.uptime)}"),
@@ -26,6 +26,8 @@ def lines(status: Status) -> list[str]:
         ("last reload", _last_reload(status)),
         *([("taken over", _taken_over(status.last_takeover))] if status.last_takeover else []),
     ]
+    if journal:
+        facts.append(("journal", journal))
     said = [f"{name:<12} {printable(value)}" for name, value in facts]
     more = [f"... and {status.left_out} younger requests in flight"] if status.left_out else []
     return [*said, "", *_table([row for worker in status.workers for row in _rows(worker)]), *more]

@@ -22,8 +22,8 @@ from lastcall.core.rescue import (
 from lastcall.core.slot import Lane, State
 
 
-def lane(method: str = "POST", attempt: int = 1, critical: float = 0.0) -> Lane:
-    return Lane(0, 1.0, attempt, "r-1", method, "/x", "10.0.0.9", critical=critical, fd=9)
+def lane(method: str = "POST", attempt: int = 1, critical: float = 0.0, *, durable: bool = False) -> Lane:
+    return Lane(0, 1.0, attempt, "r-1", method, "/x", "10.0.0.9", critical=critical, fd=9, durable=durable)
 
 
 CASES = [
@@ -38,6 +38,10 @@ CASES = [
     (lane("GET"), State.ANSWERING, Verdict.CUT),
     (lane("GET"), State.OPEN_ENDED, Verdict.CUT),
     (lane("GET", critical=2.0), State.WHOLE, Verdict.REFUSE),
+    (lane("POST", durable=True), State.WHOLE, Verdict.AGAIN),
+    (lane("POST", durable=True), State.TAKEN, Verdict.REFUSE),
+    (lane("POST", durable=True), State.ANSWERING, Verdict.CUT),
+    (lane("POST", ATTEMPTS_MAX, durable=True), State.WHOLE, Verdict.REFUSE),
     (lane("GET", critical=-2.0), State.WHOLE, Verdict.REFUSE),
     (lane("POST"), State.WHOLE, Verdict.REFUSE),
     (lane("PUT"), State.WHOLE, Verdict.REFUSE),

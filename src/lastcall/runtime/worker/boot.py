@@ -36,6 +36,7 @@ from lastcall.runtime.worker.attendant import hear, take_logs
 from lastcall.runtime.worker.worker import Place, Worker
 
 if TYPE_CHECKING:
+    from lastcall.runtime.worker.recovery import Recovery
     from lastcall.runtime.worker.sync import Sync
     from lastcall.runtime.worker.threads import Threads
 
@@ -128,6 +129,7 @@ def _live(birth: Birth) -> int:
         _say(birth, Report.BOOT_FAILED, str(error))
         return exits.SOFTWARE
     worker = _build(birth, app, bequest)
+    recovery = _recovery(worker)
     try:
         _warm_up(birth, worker)
     except warmup.WarmUpError as error:
@@ -143,6 +145,8 @@ def _live(birth: Birth) -> int:
     _say(birth, Report.READY, "")
     if _may_serve(birth.link, worker):
         die_with_master(0)
+        if recovery is not None:
+            recovery.start()
         worker.run()
     worker.place.slot.ended()
     if bequest is not None:
@@ -150,6 +154,15 @@ def _live(birth: Birth) -> int:
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what Python does at exit: wait for the app's own threads
     atexit._run_exitfuncs()  # noqa: SLF001 - as above
     return exits.OK
+
+
+def _recovery(worker: Worker) -> Recovery | None:
+    """What durable requests need, where there are any."""
+    if not worker.settings.journal:
+        return None
+    from lastcall.runtime.worker.recovery import Recovery  # noqa: PLC0415 - most services have no journal
+
+    return Recovery(worker)
 
 
 def _bequeath(birth: Birth) -> Bequest | None:

@@ -26,6 +26,7 @@ from lastcall.runtime import progress
 from lastcall.runtime.sockets import reset_at_close
 from lastcall.runtime.worker.body import Spool
 from lastcall.runtime.worker.outgoing import NoRoom, Outgoing
+from lastcall.runtime.worker.visits import Visit
 
 DONT_WAIT: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 HEAD_BYTES: Final = 8192
@@ -92,7 +93,8 @@ class Connection:
     __slots__ = (
         "_before", "_first", "_glanced", "_pen", "_pieces", "_read", "_terms", "attempt", "body", "client", "codec",
         "continued", "counted", "deadline", "due", "ended", "fd", "lane", "lingering", "listener", "out", "peeked", "peeks",
-        "port", "refused", "registered", "request", "running", "served", "sock", "trusted", "written",
+        "port", "refused", "registered", "request", "running", "served", "sock", "trusted", "visit",
+        "written",
     )  # fmt: skip
 
     def __init__(
@@ -125,6 +127,7 @@ class Connection:
         self.due = 0  # bytes of the request under way, which its answer will take off
         self._pieces = 0
         self._glanced = 0
+        self.visit: Visit | None = None  # a request that we make of ourselves
         self.out: Outgoing | None = None
         self.lingering = False
         self.refused = False

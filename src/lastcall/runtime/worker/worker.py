@@ -40,6 +40,7 @@ from lastcall.runtime.worker import memory
 from lastcall.runtime.worker.body import Spool, stream
 from lastcall.runtime.worker.connection import LINGER, Connection
 from lastcall.runtime.worker.errors import ErrorStream
+from lastcall.runtime.worker.visits import VISITOR, Seat, Visit
 
 SWEEP: Final = 1.0
 """Seconds between two looks at the connections' deadlines: the precision of all timeouts."""
@@ -115,6 +116,7 @@ class Worker:
         self._complained = 0.0
         self._next_sweep = 0.0
         self._ready: deque[Connection] = deque()  # a pipelined request is at hand: no event will say so
+        self._visits: deque[Visit] = deque()
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stamp = http1.Stamp()
         self._stamped = 0
@@ -134,6 +136,7 @@ class Worker:
         self._listeners = {listener.fd: listener for listener in place.listeners}
         self._by_number = {listener.number: listener for listener in (*place.former, *place.listeners)}
         self._bases = {number: self._base(listener) for number, listener in self._by_number.items()}
+        self._bases[VISITOR] = self._base(place.listeners[0]) if place.listeners else {}
         self.epoll.register(self._nudge, select.EPOLLIN)
 
     def _base(self, listener: Listener) -> wsgi.Environ:
@@ -218,7 +221,14 @@ class Worker:
         elif fd in self._listeners:
             self._accept(self._listeners[fd], now)
 
+    def visit(self, visit: Visit) -> None:
+        """Take in a request of our own; callable from any thread."""
+        self._visits.append(visit)
+        self.nudge()
+
     def on_nudge(self, now: float) -> None:
+        while self._visits:
+            self._welcome(self._visits.popleft(), now)
         if self.draining:
             self._drain(now)
         elif self.resting:
@@ -311,6 +321,17 @@ class Worker:
             self._on_readable(connection, now)
         if len(self.connections) >= self.settings.max_connections:
             self._listen(on=False)
+
+    def _welcome(self, visit: Visit, now: float) -> None:
+        """A request of our own, with the environ that it had when it first came."""
+        connection = Connection(visit.sock, fastcgi.Connection(), VISITOR, "", "0", self.settings, self.place.slot)
+        connection.visit = visit
+        connection.fresh()
+        connection.deadline = now + self._header_timeout
+        self.connections[connection.fd] = connection
+        self.place.slot.connections = len(self.connections)
+        connection.settled()
+        self._on_readable(connection, now)
 
     # --- One connection ----------------------------------------------------------------------
 
@@ -579,6 +600,8 @@ class Worker:
         marks.begin(slot, lane, version)
         if connection.attempt > 1:
             env["lastcall.attempt"] = connection.attempt
+        if self.settings.journal:
+            env["lastcall.durable"] = Seat(slot, lane, (str(env["SCRIPT_NAME"]), str(env["PATH_INFO"])))
         self.errors.request_id = identity
         if self._stopping or self._overfull or not self._keepalive_timeout:
             connection.codec.keep = False
@@ -615,7 +638,7 @@ class Worker:
 
     def _identify(self, connection: Connection, request: Request, env: wsgi.Environ) -> str:
         """Fill in who is asking; returns the request's id."""
-        identity = ""
+        identity = connection.visit.request_id if connection.visit is not None else ""
         if not request.params:
             env["REMOTE_ADDR"] = connection.client
             env["REMOTE_PORT"] = connection.port
@@ -738,7 +761,7 @@ class Worker:
 
     def give_away(self, connection: Connection) -> bool:
         """Put a connection on which no request runs into the inbox; False when it has to stay here."""
-        carried = connection.carried()
+        carried = connection.carried() if connection.visit is None else None
         if carried is None:
             return False
         parcel = Parcel(

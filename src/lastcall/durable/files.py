@@ -1,0 +1,180 @@
+"""SQLite journals' files: what stands in one, written and read. Which files there are, and whose, is `sqlite.py`'s.
+
+One file has one connection that writes, for ever: SQLite before 3.51.3 can corrupt a WAL that several write to and
+checkpoint. Everybody else reads, through connections that cannot write and so never checkpoint.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lastcall.durable.journal import JournalError
+from lastcall.durable.record import Asked, Record, Response, State, Step, StepState, number
+
+PATIENCE: Final = 5.0
+"""Seconds to wait for a lock of SQLite's: a reader that recovers a dead writer's file holds one, for milliseconds."""
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS requests (
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL, id TEXT NOT NULL, fingerprint TEXT NOT NULL, method TEXT NOT NULL,
+    target TEXT NOT NULL, begun REAL NOT NULL, changed REAL NOT NULL, owner TEXT NOT NULL, attempt INTEGER NOT NULL,
+    state INTEGER NOT NULL, why TEXT NOT NULL, asked BLOB, response BLOB);
+CREATE TABLE IF NOT EXISTS steps (
+    number INTEGER NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, state INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    at REAL NOT NULL, result BLOB NOT NULL, PRIMARY KEY (number, seq)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS parked ON requests (state) WHERE state = 3;
+"""
+_COLUMNS: Final = "key, id, fingerprint, method, target, begun, changed, owner, attempt, state, why, asked, response"
+_BRIEF: Final = "key, id, fingerprint, method, target, begun, changed, owner, attempt, state, why, NULL, NULL"
+_PUT: Final = "INSERT OR REPLACE INTO requests VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_PUT_STEP: Final = "INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?)"
+_FIND: Final = f"SELECT {_COLUMNS} FROM requests WHERE number = ?"  # noqa: S608 - a constant
+_STEPS: Final = "SELECT seq, name, state, attempt, at, result FROM steps WHERE number = ? ORDER BY seq"
+
+_Row = tuple[str, str, str, str, str, float, float, str, int, int, str, bytes | None, bytes | None]
+
+
+def failure(error: sqlite3.Error) -> JournalError:
+    """SQLite's error as ours."""
+    return JournalError(f"the journal: {error}")
+
+
+def connect(path: Path, *, durability: str) -> sqlite3.Connection:
+    """The one connection that writes. Raises sqlite3.Error, DatabaseError for what is no journal or is damaged."""
+    db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        # NORMAL, not OFF: after a power cut the last requests may be missing, but the file is whole.
+        db.execute("PRAGMA synchronous = " + ("FULL" if durability == "power" else "NORMAL"))
+        db.execute("PRAGMA journal_size_limit = 16777216")
+        _check(db)
+        db.executescript(_SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check(db: sqlite3.Connection) -> None:
+    ((said,),) = db.execute("PRAGMA quick_check(1)").fetchall()
+    if said != "ok":
+        raise sqlite3.DatabaseError(said)
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, and never checkpoints. Raises sqlite3.Error."""
+    return sqlite3.connect(
+        f"file:{path}?mode=ro", uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+    )
+
+
+def is_made(db: sqlite3.Connection) -> bool:
+    """Whether a file has its tables. One that is just being made has no request, and its making will be seen."""
+    return db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'parked'").fetchone() is not None
+
+
+def _record(row: _Row, steps: Sequence[Step] = ()) -> Record:
+    key, identity, fingerprint, method, target, begun, changed, owner, attempt, state, why, asked, response = row
+    return Record(
+        key, identity, fingerprint, method, target, begun, changed, owner, attempt, State(state), why,
+        msgspec.msgpack.decode(asked, type=Asked) if asked else None,
+        msgspec.msgpack.decode(response, type=Response) if response else None, tuple(steps),
+    )  # fmt: skip
+
+
+def find(db: sqlite3.Connection, key: str) -> Record | None:
+    """A record with its steps, as it is at one moment. Raises sqlite3.Error."""
+    place = number(key)
+    for row in db.execute(_FIND, (place,)):
+        if row[0] != key:
+            raise JournalError("two keys with the same digest: this one cannot be kept beside the other")
+        steps = [Step(seq, name, StepState(state), *rest) for seq, name, state, *rest in db.execute(_STEPS, (place,))]
+        return _record(row, steps)
+    return None
+
+
+def find_at_once(db: sqlite3.Connection, key: str) -> Record | None:
+    """As `find`, where somebody else may write between its two statements."""
+    if not db.execute("SELECT 1 FROM requests WHERE number = ?", (number(key),)).fetchone():
+        return None
+    db.execute("BEGIN")
+    try:
+        return find(db, key)
+    finally:
+        db.execute("COMMIT")
+
+
+def put(db: sqlite3.Connection, record: Record) -> None:
+    """Write a record and its steps, over whatever has its key. Raises sqlite3.Error."""
+    asked = None if record.asked is None else msgspec.msgpack.encode(record.asked)
+    response = None if record.response is None else msgspec.msgpack.encode(record.response)
+    row = (
+        number(record.key), record.key, record.id, record.fingerprint, record.method, record.target, record.begun,
+        record.changed, record.owner, record.attempt, int(record.state), record.why, asked, response,
+    )  # fmt: skip
+    if not record.steps:
+        db.execute(_PUT, row)
+        return
+    with transaction(db):
+        db.execute(_PUT, row)
+        db.execute("DELETE FROM steps WHERE number = ?", (number(record.key),))
+        for step in record.steps:
+            put_step(db, record.key, step)
+
+
+def put_step(db: sqlite3.Connection, key: str, step: Step) -> None:
+    row = (number(key), step.seq, step.name, int(step.state), step.attempt, step.at, step.result)
+    db.execute(_PUT_STEP, row)
+
+
+def delete(db: sqlite3.Connection, place: int) -> None:
+    """Forget a record and its steps."""
+    with transaction(db):
+        db.execute("DELETE FROM requests WHERE number = ?", (place,))
+        db.execute("DELETE FROM steps WHERE number = ?", (place,))
+
+
+class transaction:  # noqa: N801 - reads as the statement that it is
+    """`with transaction(db)`: all of it or nothing."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._db.execute("COMMIT")
+        elif self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+
+def briefly(db: sqlite3.Connection, where: str, *values: object) -> Iterator[Record]:
+    """Records without what was asked, answered, and done. `where` is a constant of the caller's."""
+    for row in db.execute(f"SELECT {_BRIEF} FROM requests WHERE {where}", values):  # noqa: S608
+        yield _record(row)
+
+
+def salvage(path: Path) -> tuple[list[Record], bool]:
+    """What can still be read of a damaged file, and whether that is all of it."""
+    found: list[Record] = []
+    try:
+        db = read_only(path)
+    except sqlite3.Error:
+        return found, False
+    try:
+        for (key,) in db.execute("SELECT key FROM requests"):
+            record = find(db, key)
+            if record is not None:
+                found.append(record)
+    except (sqlite3.Error, JournalError, msgspec.MsgspecError, ValueError):
+        return found, False
+    else:
+        return found, True
+    finally:
+        db.close()

@@ -1,0 +1,440 @@
+"""The journal of one machine: SQLite, one file for each worker at once, in a directory on a disk that stays.
+
+    0.db, 1.db, ...      a file has one owner, who holds a flock on 0.lock: death releases it, and a new worker goes on
+                         with the file. So there are as many files as there were workers at once
+    claims               a byte for each key, locked (OFD) by whoever runs its request
+    orders/              what `lastcall journal` wants done, for the owners to find
+
+What a record means is `judge.py`'s, what stands in a file `files.py`'s. Here: which files there are, whose they are, and
+where a request is looked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import struct
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lastcall.durable import files, judge, orders
+from lastcall.durable.files import failure
+from lastcall.durable.journal import Full, JournalError, Lost, Terms
+from lastcall.durable.record import Record, Response, State, Step, number
+
+FILES_MAX: Final = 1024
+"""Of a journal: more than any machine has workers."""
+LOOK_AGAIN: Final = (0.001, 0.05)
+"""Seconds between two tries to claim a key: the first, and the longest. A lock of this kind cannot be waited for with
+an end."""
+ROOM_EVERY: Final = 32
+"""Requests between two looks at the size of the file."""
+RESERVE: Final = 1.25
+"""How far beyond its size a file may grow: room for what has begun."""
+PRUNE_MAX: Final = 1000
+"""Rows that one `tidy` looks at, so that it holds up nobody: it goes on where it has stopped."""
+_PAGE: Final = 4096
+_FLOCK: Final = struct.Struct("@hhqqi4x")
+"""struct flock: type, whence, start, length, pid."""
+
+
+class Sqlite:
+    """A process's part of the journal. Made after a fork, never before: a child that inherits one must not use it."""
+
+    def __init__(
+        self, folder: Path, terms: Terms | None = None, *, tell: Callable[[str], None] = lambda _: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        """Raises JournalError where there can be no journal."""
+        self.folder = folder
+        self._terms = terms or Terms()
+        self._tell = tell
+        self._now = now
+        self._lock = threading.RLock()
+        self._held: set[int] = set()  # by this process: its threads share the lock of the file
+        self._unclaimed = threading.Condition(threading.Lock())
+        self._others: dict[str, sqlite3.Connection] = {}
+        self._seen = 0
+        self._begun = 0
+        self._cursor = -1
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._claims = os.open(folder / "claims", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.path, self._mine = self._take_place()
+        except OSError as error:
+            raise JournalError(f"the journal {folder}: {error.strerror}") from error
+        self._db = self._open()
+        self._running = {number(record.key): record.key for record in files.briefly(self._db, "state = 1")}
+        _open.add(self)
+
+    # --- Whose file ------------------------------------------------------------------------
+
+    def _take_place(self) -> tuple[Path, int]:
+        """The first file that nobody owns."""
+        for each in range(FILES_MAX):
+            path = self.folder / f"{each}.db"
+            lock = _own(path)
+            if lock is not None:
+                return path, lock
+        raise JournalError(f"the journal {self.folder} has {FILES_MAX} owners already")
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            db = files.connect(self.path, durability=self._terms.durability)
+        except sqlite3.OperationalError as error:  # a full disk, no permission: nothing is wrong with the file
+            os.close(self._mine)
+            raise failure(error) from error
+        except sqlite3.DatabaseError as error:
+            db = self._set_aside(error)
+        if self._terms.size:
+            self._pages = max(64, self._terms.size // self._terms.sharers // _PAGE)
+            db.execute(f"PRAGMA max_page_count = {int(self._pages * RESERVE) + 256}")
+        if self._terms.durability == "power":
+            for directory in (self.folder, self.folder.parent):
+                fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+                os.fsync(fd)
+                os.close(fd)
+        return db
+
+    def _set_aside(self, error: sqlite3.Error) -> sqlite3.Connection:
+        """Begin a new file in the place of a damaged one, which is kept; what can be read of it is taken over."""
+        there = self.path.with_name(f"{self.path.name}.broken-{int(self._now())}")
+        found, whole = files.salvage(self.path)
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self.path}{suffix}").rename(f"{there}{suffix}")
+        db = files.connect(self.path, durability=self._terms.durability)
+        for record in found:
+            files.put(db, record)
+        rest = "all of its requests" if whole else "some of its requests, and there may be others in it,"
+        self._tell(f"the journal's file {self.path} is damaged ({error}) and set aside as {there}: {rest} were taken over"
+                   f" ({len(found)})")  # fmt: skip
+        return db
+
+    # --- Claims ------------------------------------------------------------------------------
+
+    def claim(self, key: str, patience: float) -> bool:
+        place, deadline, pause = number(key), time.monotonic() + patience, LOOK_AGAIN[0]
+        while not self._try(place):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            with self._unclaimed:
+                self._unclaimed.wait(min(pause, left))
+            pause = min(pause * 2, LOOK_AGAIN[1])
+        return True
+
+    def _try(self, place: int) -> bool:
+        with self._unclaimed:
+            if place in self._held:
+                return False
+            try:
+                fcntl.fcntl(self._claims, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0))
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                raise JournalError(f"the journal {self.folder}: {error.strerror}") from error
+            self._held.add(place)
+            return True
+
+    def release(self, key: str) -> None:
+        place = number(key)
+        with self._unclaimed:
+            self._held.discard(place)
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self._claims, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, place, 1, 0))
+            self._unclaimed.notify_all()
+
+    # --- Looking -----------------------------------------------------------------------------
+
+    def find(self, key: str) -> Record | None:
+        with self._lock, _translated():
+            found = [files.find(self._db, key)]
+            found += [files.find_at_once(db, key) for db in self._read_others()]
+        return judge.latest([record for record in found if record is not None])
+
+    def _read_others(self) -> Iterator[sqlite3.Connection]:
+        """The files of other workers, whoever owns them now."""
+        changed = self.folder.stat().st_mtime_ns
+        if changed != self._seen:
+            self._look_around()
+            self._seen = changed
+        return iter(self._others.values())
+
+    def _look_around(self) -> None:
+        """Names of files change when one is new, and when one is set aside; WALs come and go as well."""
+        there = {f"{path}:{path.stat().st_ino}": path for path in self.folder.glob("*.db") if path != self.path}
+        for name in [name for name in self._others if name not in there]:
+            self._others.pop(name).close()
+        for name, path in there.items():
+            if name in self._others:
+                continue
+            db = files.read_only(path)
+            if files.is_made(db):
+                self._others[name] = db
+            else:
+                db.close()
+
+    def orphans(self) -> Sequence[str]:
+        with self._lock:
+            return [key for place, key in list(self._running.items()) if not self._is_claimed(place)]
+
+    def _is_claimed(self, place: int) -> bool:
+        if place in self._held:
+            return True
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0)
+        said = fcntl.fcntl(self._claims, fcntl.F_OFD_GETLK, asked)
+        return bool(_FLOCK.unpack(said)[0] != fcntl.F_UNLCK)
+
+    # --- Writing -----------------------------------------------------------------------------
+
+    def begin(self, record: Record) -> None:
+        self._begun += 1
+        with self._lock, _translated():
+            if self._terms.size and self._begun % ROOM_EVERY == 1:
+                self._require_room()
+            files.put(self._db, record)
+            self._running[number(record.key)] = record.key
+
+    def _require_room(self) -> None:
+        ((pages,),) = self._db.execute("PRAGMA page_count").fetchall()
+        ((free,),) = self._db.execute("PRAGMA freelist_count").fetchall()
+        if pages - free >= self._pages:
+            self._begun -= 1  # the next one is to look again
+            raise Full(f"the journal is full: {(pages - free) * _PAGE} bytes in {self.path} (journal_size)")
+
+    def adopt(self, record: Record) -> None:
+        with self._lock, _translated():
+            files.put(self._db, record)
+            self._running[number(record.key)] = record.key
+
+    def note(self, record: Record, step: Step) -> None:
+        with self._lock, _translated():
+            files.put_step(self._db, record.key, step)
+
+    def erase(self, record: Record, step: Step) -> None:
+        with self._lock, _translated():
+            place = number(record.key)
+            self._db.execute("DELETE FROM steps WHERE number = ? AND seq = ?", (place, step.seq))
+
+    def end(self, record: Record, state: State, *, response: Response | None = None, why: str = "") -> None:
+        place = number(record.key)
+        said = None if response is None else msgspec.msgpack.encode(response)
+        keep = ", asked = NULL" if state is not State.PARKED else ""
+        with self._lock, _translated():
+            done = self._db.execute(
+                f"UPDATE requests SET state = ?, why = ?, changed = ?, response = ?{keep} WHERE number = ? AND attempt = ?",  # noqa: S608
+                (int(state), why, self._now(), said, place, record.attempt),
+            )
+            if done.rowcount != 1:
+                raise Lost("the journal: the request was taken over by somebody else")
+            self._running.pop(place, None)
+
+    def forget(self, record: Record) -> None:
+        with self._lock, _translated():
+            files.delete(self._db, number(record.key))
+            self._running.pop(number(record.key), None)
+
+    # --- From time to time ---------------------------------------------------------------------
+
+    def tidy(self) -> None:
+        with self._lock, _translated():
+            for path in sorted(self.folder.glob("*.db")):
+                if path != self.path:
+                    self._inherit(path)
+            for key in list(self._running.values()):
+                self._drop_stale(key)
+            self._prune(self._db)
+        orders.obey(self)
+
+    def _inherit(self, path: Path) -> None:
+        """Take over what is not finished in a file that nobody owns. Ended requests stay, to be read there."""
+        lock = _own(path)
+        if lock is None:
+            return
+        try:
+            db = files.connect(path, durability=self._terms.durability)
+        except sqlite3.Error as error:
+            os.close(lock)
+            raise failure(error) from error
+        try:
+            for brief in list(files.briefly(db, "state IN (1, 3)")):
+                if self._try(number(brief.key)):
+                    try:
+                        self._move(db, brief.key)
+                    finally:
+                        self.release(brief.key)
+            self._prune(db)
+        finally:
+            db.close()
+            os.close(lock)
+
+    def _move(self, db: sqlite3.Connection, key: str) -> None:
+        record = files.find(db, key)
+        assert record is not None
+        best = self.find(key)
+        if best is None or best.attempt <= record.attempt:
+            files.put(self._db, record)
+            if record.state is State.RUNNING:
+                self._running[number(key)] = key
+        files.delete(db, number(key))
+
+    def _drop_stale(self, key: str) -> None:
+        """A request that somebody else has adopted, and may have finished since."""
+        if self._is_claimed(number(key)) or not self._try(number(key)):
+            return
+        try:
+            mine, best = files.find(self._db, key), self.find(key)
+            if mine is not None and best is not None and best != mine and best.attempt >= mine.attempt:
+                files.delete(self._db, number(key))
+                self._running.pop(number(key), None)
+        finally:
+            self.release(key)
+
+    def _prune(self, db: sqlite3.Connection) -> None:
+        """Forget ended requests that are too old, some at a time."""
+        rows = db.execute(
+            "SELECT number, state, changed FROM requests WHERE number > ? ORDER BY number LIMIT ?",
+            (self._cursor if db is self._db else -1, PRUNE_MAX),
+        ).fetchall()
+        if db is self._db:
+            self._cursor = rows[-1][0] if len(rows) == PRUNE_MAX else -1
+        too_old = self._now() - self._terms.keep
+        gone = [(place,) for place, state, changed in rows if state in (2, 4) and changed < too_old]
+        if gone:
+            with files.transaction(db):
+                db.executemany("DELETE FROM requests WHERE number = ?", gone)
+                db.executemany("DELETE FROM steps WHERE number = ?", gone)
+
+    # --- For people ------------------------------------------------------------------------------
+
+    def revive(self, record: Record, steps: Sequence[Step]) -> None:
+        with self._lock, _translated():
+            files.put(self._db, judge.revived(record, steps, self._now()))
+            if not steps:
+                self._db.execute("DELETE FROM steps WHERE number = ?", (number(record.key),))
+            self._running[number(record.key)] = record.key
+
+    def listing(self, state: State | None = None, limit: int = 1000) -> Sequence[Record]:
+        with self._lock, _translated():
+            return listing([self._db, *self._read_others()], state, limit)
+
+    def show(self, identity: str) -> Record | None:
+        with self._lock, _translated():
+            return show([self._db, *self._read_others()], identity)
+
+    def mine(self, identity: str) -> Record | None:
+        """A parked request in this process's own file."""
+        with self._lock, _translated():
+            for brief in files.briefly(self._db, "state = 3 AND id = ?", identity):
+                return files.find(self._db, brief.key)
+        return None
+
+    def order(self, verb: str, identity: str, result: bytes | None = None) -> str:
+        return orders.give(self.folder, verb, identity, result)
+
+    def close(self) -> None:
+        with self._lock:
+            for db in (*self._others.values(), self._db):
+                db.close()
+            self._others.clear()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        for fd in (self._claims, self._mine):
+            if fd >= 0:
+                os.close(fd)
+        self._claims = self._mine = -1
+
+
+class Reader:
+    """All files of a journal, to look at: writes nothing, owns nothing. For tools."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises JournalError."""
+        if not folder.is_dir():
+            raise JournalError(f"{folder}: there is no such directory")
+        self._dbs: list[sqlite3.Connection] = []
+        with _translated():
+            for path in sorted(folder.glob("*.db")):
+                db = files.read_only(path)
+                self._dbs.append(db)
+                if not files.is_made(db):
+                    self._dbs.pop().close()
+
+    def listing(self, state: State | None = None, limit: int = 1000) -> Sequence[Record]:
+        with _translated():
+            return listing(self._dbs, state, limit)
+
+    def show(self, identity: str) -> Record | None:
+        with _translated():
+            return show(self._dbs, identity)
+
+    def close(self) -> None:
+        for db in self._dbs:
+            db.close()
+
+
+def listing(dbs: Sequence[sqlite3.Connection], state: State | None, limit: int) -> list[Record]:
+    """The newest records of several files, each request once."""
+    found: dict[str, list[Record]] = {}
+    for db in dbs:
+        for record in files.briefly(db, "1 ORDER BY begun DESC LIMIT ?" if state is None else
+                                    f"state = {int(state)} ORDER BY begun DESC LIMIT ?", limit):  # fmt: skip
+            found.setdefault(record.id, []).append(record)
+    best = [one for same in found.values() if (one := judge.latest(same)) is not None]
+    return sorted(best, key=lambda one: -one.begun)[:limit]
+
+
+def show(dbs: Sequence[sqlite3.Connection], identity: str) -> Record | None:
+    """One request, by the first letters of its id."""
+    found: list[Record | None] = []
+    for db in dbs:
+        briefs = list(files.briefly(db, "id >= ? AND id < ? LIMIT 10", identity, identity + "\U0010ffff"))
+        found += [files.find_at_once(db, brief.key) for brief in briefs]
+    records = [each for each in found if each is not None]
+    names = sorted({each.id for each in records})
+    if len(names) > 1:
+        raise JournalError(f"{identity}: there are several: {', '.join(names)}")
+    return judge.latest(records)
+
+
+def _own(path: Path) -> int | None:
+    """Become a file's owner until the descriptor is closed; None when somebody else is. Raises OSError."""
+    fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise failure(error) from error
+    except OSError as error:
+        raise JournalError(f"the journal: {error.strerror}") from error
+
+
+_open: Final[weakref.WeakSet[Sqlite]] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    """A fork of the application's shares our locks: in it they are let go of, or they would outlive this process."""
+    for journal in list(_open):
+        journal._let_go()  # noqa: SLF001 - this module's own
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
