@@ -50,7 +50,8 @@ def connect(path: Path, *, durability: str) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         # NORMAL, not OFF: after a power cut the last requests may be missing, but the file is whole.
         db.execute("PRAGMA synchronous = " + ("FULL" if durability == "power" else "NORMAL"))
-        db.execute("PRAGMA journal_size_limit = 16777216")
+        db.execute("PRAGMA wal_autocheckpoint = 4000")
+        db.execute("PRAGMA journal_size_limit = 33554432")
         _check(db)
         db.executescript(_SCHEMA)
     except BaseException:
@@ -108,15 +109,15 @@ def find_at_once(db: sqlite3.Connection, key: str) -> Record | None:
         db.execute("COMMIT")
 
 
-def put(db: sqlite3.Connection, record: Record) -> None:
-    """Write a record and its steps, over whatever has its key. Raises sqlite3.Error."""
+def put(db: sqlite3.Connection, record: Record, *, fresh: bool = False) -> None:
+    """Write a record and its steps, over whatever has its key; `fresh`: nothing has. Raises sqlite3.Error."""
     asked = None if record.asked is None else msgspec.msgpack.encode(record.asked)
     response = None if record.response is None else msgspec.msgpack.encode(record.response)
     row = (
         number(record.key), record.key, record.id, record.fingerprint, record.method, record.target, record.begun,
         record.changed, record.owner, record.attempt, int(record.state), record.why, asked, response,
     )  # fmt: skip
-    if not record.steps:
+    if fresh:
         db.execute(_PUT, row)
         return
     with transaction(db):

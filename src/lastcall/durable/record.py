@@ -7,6 +7,7 @@ end, with a default; none is removed or gets another meaning.
 from __future__ import annotations
 
 import enum
+import functools
 import hashlib
 from typing import Final
 
@@ -128,6 +129,7 @@ def step_key(key: str, name: str, seq: int) -> str:
     return hashlib.blake2b(f"{key}\n{name}\n{seq}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
+@functools.lru_cache(maxsize=256)  # asked ten times for each request
 def number(key: str) -> int:
     """A key as a number of 62 bits: a place in a file of locks, a row's number."""
     return (

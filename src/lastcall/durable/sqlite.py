@@ -41,6 +41,10 @@ RESERVE: Final = 1.25
 """How far beyond its size a file may grow: room for what has begun."""
 PRUNE_MAX: Final = 1000
 """Rows that one `tidy` looks at, so that it holds up nobody: it goes on where it has stopped."""
+SETTLED_NS: Final = 100_000_000
+"""Nanoseconds after which a change of the directory is not mistaken for the next one."""
+INHERIT_AGAIN: Final = 600.0
+"""Seconds until a file that nobody owns, and that has not changed, is looked at again: for what has become too old in it."""
 _PAGE: Final = 4096
 _FLOCK: Final = struct.Struct("@hhqqi4x")
 """struct flock: type, whence, start, length, pid."""
@@ -65,6 +69,7 @@ class Sqlite:
         self._seen = 0
         self._begun = 0
         self._cursor = -1
+        self._inherited: dict[Path, tuple[tuple[int, int], float]] = {}
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._claims = os.open(folder / "claims", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -165,12 +170,15 @@ class Sqlite:
         """The files of other workers, whoever owns them now."""
         changed = self.folder.stat().st_mtime_ns
         if changed != self._seen:
-            self._look_around()
-            self._seen = changed
+            whole = self._look_around()
+            # What changes twice within a tick of the kernel's clock looks as if it had changed once.
+            settled = abs(time.time_ns() - changed) > SETTLED_NS
+            self._seen = changed if whole and settled else -1
         return iter(self._others.values())
 
-    def _look_around(self) -> None:
-        """Names of files change when one is new, and when one is set aside; WALs come and go as well."""
+    def _look_around(self) -> bool:
+        """Open what is new, and close what was set aside. False when one of them is just being made."""
+        whole = True
         there = {f"{path}:{path.stat().st_ino}": path for path in self.folder.glob("*.db") if path != self.path}
         for name in [name for name in self._others if name not in there]:
             self._others.pop(name).close()
@@ -181,7 +189,9 @@ class Sqlite:
             if files.is_made(db):
                 self._others[name] = db
             else:
+                whole = False
                 db.close()
+        return whole
 
     def orphans(self) -> Sequence[str]:
         with self._lock:
@@ -201,7 +211,7 @@ class Sqlite:
         with self._lock, _translated():
             if self._terms.size and self._begun % ROOM_EVERY == 1:
                 self._require_room()
-            files.put(self._db, record)
+            files.put(self._db, record, fresh=True)
             self._running[number(record.key)] = record.key
 
     def _require_room(self) -> None:
@@ -257,6 +267,9 @@ class Sqlite:
 
     def _inherit(self, path: Path) -> None:
         """Take over what is not finished in a file that nobody owns. Ended requests stay, to be read there."""
+        known, since = self._inherited.get(path, ((0, 0), 0.0))
+        if known == _signature(path) and self._now() - since < INHERIT_AGAIN:
+            return
         lock = _own(path)
         if lock is None:
             return
@@ -275,6 +288,7 @@ class Sqlite:
             self._prune(db)
         finally:
             db.close()
+            self._inherited[path] = (_signature(path), self._now())
             os.close(lock)
 
     def _move(self, db: sqlite3.Connection, key: str) -> None:
@@ -319,8 +333,6 @@ class Sqlite:
     def revive(self, record: Record, steps: Sequence[Step]) -> None:
         with self._lock, _translated():
             files.put(self._db, judge.revived(record, steps, self._now()))
-            if not steps:
-                self._db.execute("DELETE FROM steps WHERE number = ?", (number(record.key),))
             self._running[number(record.key)] = record.key
 
     def listing(self, state: State | None = None, limit: int = 1000) -> Sequence[Record]:
@@ -407,6 +419,15 @@ def show(dbs: Sequence[sqlite3.Connection], identity: str) -> Record | None:
     return judge.latest(records)
 
 
+def _signature(path: Path) -> tuple[int, int]:
+    """What changes when somebody has written into a file, or has opened it to do so."""
+    status = path.stat()
+    try:
+        return status.st_mtime_ns, path.with_name(f"{path.name}-wal").stat().st_mtime_ns
+    except FileNotFoundError:
+        return status.st_mtime_ns, 0
+
+
 def _own(path: Path) -> int | None:
     """Become a file's owner until the descriptor is closed; None when somebody else is. Raises OSError."""
     fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -418,14 +439,17 @@ def _own(path: Path) -> int | None:
     return fd
 
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise failure(error) from error
-    except OSError as error:
-        raise JournalError(f"the journal: {error.strerror}") from error
+class _translated:  # noqa: N801 - reads as the statement that it is
+    """`with _translated()`: what SQLite and the system say becomes a JournalError."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise failure(error) from error
+        if isinstance(error, OSError):
+            raise JournalError(f"the journal: {error.strerror}") from error
 
 
 _open: Final[weakref.WeakSet[Sqlite]] = weakref.WeakSet()

@@ -159,6 +159,12 @@ def _live(birth: Birth) -> int:
 def _recovery(worker: Worker) -> Recovery | None:
     """What durable requests need, where there are any."""
     if not worker.settings.journal:
+        durable = sys.modules.get("lastcall.durable.place")
+        if durable is not None and durable.wanted:
+            text = (
+                "the application has durable requests, and there is no journal: they are refused (the setting journal)"
+            )
+            worker.note(notes.Caution(f"[pool {worker.settings.pool}] child {os.getpid()}: {text}"))
         return None
     from lastcall.runtime.worker.recovery import Recovery  # noqa: PLC0415 - most services have no journal
 

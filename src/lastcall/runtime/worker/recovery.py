@@ -28,6 +28,9 @@ from lastcall.runtime.worker.worker import Worker
 
 PERIOD: Final = 2.0
 """Seconds between two looks. A look at a journal in which nothing waits takes some microseconds."""
+TRY_AGAIN: Final = (8.0, 32.0, 128.0, 512.0)
+"""Seconds until a request is tried again that could not be completed for want of somebody (a database that is away): after
+the first time, the second, ... It is given up after the last."""
 PATIENCE: Final = 600.0
 """Seconds for which a request that we have given ourselves is waited for, before the next one is looked for."""
 QUARANTINED_AT: Final = 2
@@ -47,6 +50,7 @@ class Recovery:
         self._settings = worker.settings
         self._never = threading.Event()
         self._complained = ""
+        self._later: dict[str, tuple[int, float]] = {}  # id -> how often it was tried in vain, and until when it rests
         place.tell = self._tell
         place.trouble = self._trouble
         place.arrange(self._open)
@@ -109,13 +113,19 @@ class Recovery:
 
     def _complete(self, engine: Engine, record: Record) -> None:
         """Give it to the worker, and wait until it has been answered."""
-        assert record.asked is not None
+        tried, until = self._later.pop(record.id, (0, 0.0))
+        if time.monotonic() < until:
+            self._later[record.id] = (tried, until)
+            return
         what = f"{record.method} {record.target}"
         self._worker.note(notes.Completing(self._settings.pool, os.getpid(), record.id, what, record.attempt + 1))
         status = self._visit(record)
         if not status or self._worker.draining:
             return
-        self._park(engine, record, f"the application has answered {status}, and not run it: has its code changed?")
+        if status >= 500 and tried < len(TRY_AGAIN):
+            self._later[record.id] = (tried + 1, time.monotonic() + TRY_AGAIN[tried])
+        else:
+            self._park(engine, record, f"the application has answered {status}, and not run it: has its code changed?")
 
     def _park(self, engine: Engine, record: Record, why: str) -> None:
         """Unless something has become of it in the meantime."""
