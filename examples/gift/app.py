@@ -17,7 +17,7 @@ import os
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -45,8 +45,13 @@ class Refused(Exception):
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """The WSGI application: JSON out, whatever comes in."""
+    return respond(start_response, lambda: _answer(environ))
+
+
+def respond(start_response: StartResponse, what: Callable[[], dict[str, object]]) -> Iterable[bytes]:
+    """Answer with what is returned, or with why not."""
     try:
-        status, answer = HTTPStatus.OK, _answer(environ)
+        status, answer = HTTPStatus.OK, what()
     except Refused as refusal:
         status, answer = refusal.status, {"error": str(refusal)}
     body = json.dumps(answer).encode() + b"\n"
@@ -60,11 +65,11 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 def _answer(environ: WSGIEnvironment) -> dict[str, object]:
     match environ["REQUEST_METHOD"], environ["PATH_INFO"].split("/")[1:]:
         case "POST", ["3", "xx", "vgift", "send"]:
-            return _send(_fields(environ))
+            return _send(fields(environ))
         case "GET", ["3", "xx", "vgift", "order", order_id]:
             return _look_up(order_id)
         case "GET", ["ready"]:
-            _orders().find("")
+            orders().find("")
             return {"ready": True, "pid": os.getpid()}
         case _, ["3", "xx", "vgift", "send"] | ["3", "xx", "vgift", "order", _] | ["ready"]:
             raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "not with this method")
@@ -77,14 +82,14 @@ def _send(fields: dict[str, str]) -> dict[str, object]:
     order_id, present, user = fields["order"], fields["present"], fields["user"]
     with lastcall.critical():  # a present that is out cannot be called back
         lastcall.step("sendPresent", order_id)
-        receipt = _send_present(order_id, present, user)
+        receipt = send_present(order_id, present, user, order_id)
         lastcall.step("saveOrder", order_id)
-        _orders().write(Order(order_id, present, user, receipt, time.time()))
+        orders().write(Order(order_id, present, user, receipt, time.time()))
     return {"order": order_id, "receipt": receipt}
 
 
 def _look_up(order_id: str) -> dict[str, object]:
-    order = _orders().find(order_id)
+    order = orders().find(order_id)
     if order is None:
         raise Refused(HTTPStatus.NOT_FOUND, "no such order")
     return {"order": order.id, "present": order.present, "user": order.user, "receipt": order.receipt}
@@ -93,7 +98,7 @@ def _look_up(order_id: str) -> dict[str, object]:
 # --- What comes in -----------------------------------------------------------
 
 
-def _fields(environ: WSGIEnvironment) -> dict[str, str]:
+def fields(environ: WSGIEnvironment) -> dict[str, str]:
     """`order`, `present` and `user`, from a body in JSON or from a form."""
     body = _body(environ)
     if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == FORM:
@@ -133,12 +138,12 @@ _mine = threading.local()
 """This thread's kept connection to the platform."""
 
 
-def _send_present(order_id: str, present: str, user: str) -> int:
-    """Call `sendPresent`, with the order as the key, and return the platform's receipt.
+def send_present(order_id: str, present: str, user: str, key: str) -> int:
+    """Call `sendPresent`, with a key under which it sends one present, and return the platform's receipt.
 
     Never a second time: of a call that broke off, nobody here knows whether the present went out.
     """
-    asked = json.dumps({"order_id": order_id, "present": present, "user": user, "key": order_id})
+    asked = json.dumps({"order_id": order_id, "present": present, "user": user, "key": key})
     platform = _platform()
     try:
         platform.request("POST", "/sendPresent", asked.encode(), {"Content-Type": "application/json"})
@@ -170,7 +175,7 @@ _opened: Orders | None = None
 _opening = threading.Lock()
 
 
-def _orders() -> Orders:
+def orders() -> Orders:
     """This process's store, opened at the first request: it must not be made before a fork."""
     global _opened  # noqa: PLW0603 (one store for each process is the point)
     with _opening:

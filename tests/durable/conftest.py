@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,12 @@ import pytest
 
 from lastcall.durable.journal import Journal, Terms
 from lastcall.durable.memory import Memory
+from lastcall.durable.mongodb import Mongodb
+from lastcall.durable.postgresql import Postgresql
 from lastcall.durable.sqlite import Sqlite
 from support.durable import World
+from support.mongod import Mongod
+from support.postgresql import Postgres
 
 
 class Immortal(Memory):
@@ -35,13 +40,46 @@ def sqlite(folder: Path) -> World:
     return World(opened, lambda journal: journal.close(), said)
 
 
-WORLDS = {"memory": memory, "sqlite": sqlite}
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL, for all tests of a process."""
+    server = Postgres()
+    yield server
+    server.stop()
 
 
-@pytest.fixture(params=[pytest.param(name, id=name) for name in WORLDS])
+def of_postgresql(request: pytest.FixtureRequest) -> World:
+    url = request.getfixturevalue("postgres").fresh()
+    return World(lambda: Postgresql(url), lambda journal: journal.close())
+
+
+def of_mongodb(request: pytest.FixtureRequest) -> World:
+    mongod: Mongod = request.getfixturevalue("mongod")
+    url = mongod.uri.replace("/?", f"/test_durable_{secrets.token_hex(4)}?")
+    return World(lambda: Mongodb(url), lambda journal: journal.close())
+
+
+STORES = [
+    pytest.param("memory"),
+    pytest.param("sqlite"),
+    pytest.param("postgresql", marks=pytest.mark.xdist_group("mongod")),
+    pytest.param("mongodb", marks=pytest.mark.xdist_group("mongod")),
+]
+"""One process has both servers."""
+
+
+@pytest.fixture(params=STORES)
 def world(request: pytest.FixtureRequest, folder: Path) -> Iterator[World]:
     """A journal without any request, in each store."""
-    made = WORLDS[request.param](folder)
+    match request.param:
+        case "memory":
+            made = memory(folder)
+        case "sqlite":
+            made = sqlite(folder)
+        case "postgresql":
+            made = of_postgresql(request)
+        case _:
+            made = of_mongodb(request)
     yield made
     made.close()
 

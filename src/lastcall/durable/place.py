@@ -15,7 +15,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from lastcall.durable.engine import Engine, Manner, problem
-from lastcall.durable.journal import MEMORY, SCHEMES, Journal, JournalError, Terms
+from lastcall.durable.journal import MEMORY, Journal, JournalError, Terms
 from lastcall.durable.record import Response
 
 VARIABLE = "LASTCALL_JOURNAL"
@@ -46,11 +46,29 @@ def open_journal(where: str, terms: Terms | None = None, *, tell: Callable[[str]
         from lastcall.durable.memory import Memory  # noqa: PLC0415 - one of them is needed
 
         return Memory(terms)
-    if where.startswith(SCHEMES):
-        raise JournalError(f"{where.partition(':')[0]} is no journal that this version knows")
+    if where.startswith("postgres"):
+        return _postgresql(where, terms)
+    if where.startswith("mongodb"):
+        return _mongodb(where, terms)
     from lastcall.durable.sqlite import Sqlite  # noqa: PLC0415
 
     return Sqlite(Path(where), terms, tell=tell)
+
+
+def _postgresql(where: str, terms: Terms) -> Journal:
+    try:
+        from lastcall.durable.postgresql import Postgresql  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise JournalError("the journal: PostgreSQL needs psycopg: pip install 'lastcall[postgresql]'") from None
+    return Postgresql(where, terms)
+
+
+def _mongodb(where: str, terms: Terms) -> Journal:
+    try:
+        from lastcall.durable.mongodb import Mongodb  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise JournalError("the journal: MongoDB needs pymongo: pip install 'lastcall[mongodb]'") from None
+    return Mongodb(where, terms)
 
 
 def use(journal: Journal | str | None, manner: Manner | None = None) -> None:
