@@ -53,23 +53,23 @@ def kept(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterab
 
 @functools.cache
 def workflow() -> Callable[[str], object]:
-    """The same two steps in DBOS, launched at the first request: it has threads. A database for each process."""
+    """The same two steps in DBOS, launched at the first request, for it has threads. A database for each process."""
     from dbos import DBOS, SetWorkflowID  # noqa: PLC0415 - only one of the servers needs it
 
     url = f"sqlite:///{os.environ['DBOS_FOLDER']}/{os.getpid()}.db"
-    DBOS(config={"name": "bench", "system_database_url": url, "log_level": "ERROR", "run_admin_server": False})
+    DBOS(config={"name": "bench", "system_database_url": url, "log_level": "ERROR"})
     first, second = DBOS.step()(pay), DBOS.step()(save)
 
-    @DBOS.workflow()  # type: ignore[untyped-decorator]
     def both() -> object:
         receipt = first()
         second()
         return receipt
 
+    kept_by_dbos = DBOS.workflow()(both)
     DBOS.launch()
 
     def run(key: str) -> object:
         with SetWorkflowID(key):
-            return both()
+            return kept_by_dbos()
 
     return run

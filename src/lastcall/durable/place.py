@@ -30,13 +30,18 @@ tell: Callable[[str], None] = _log.error
 """What an operator must see."""
 
 
-def at_step(_name: str) -> None:
-    """Told of each step, before it begins."""
+def _nowhere(_step: str) -> None:
+    pass
 
 
-def trouble(error: BaseException) -> None:
-    """Told of what an application has raised inside a durable request that is parked now."""
+def _to_the_log(error: BaseException) -> None:
     _log.error("inside a durable request", exc_info=error)
+
+
+at_step: Callable[[str], None] = _nowhere
+"""Told of each step, before it begins."""
+trouble: Callable[[BaseException], None] = _to_the_log
+"""Told of what an application has raised inside a durable request that is parked now."""
 
 
 def open_journal(where: str, terms: Terms | None = None, *, tell: Callable[[str], None] = lambda _: None) -> Journal:

@@ -63,7 +63,8 @@ def wrap(app: Application, key: Key, scope: str | None, max_body: int) -> Applic
 def _run(app: Application, environ: Environ, start_response: Start, run: Run, body: bytes) -> Iterable[bytes]:
     engine = place.engine()
     environ["wsgi.input"] = io.BytesIO(body)
-    environ["CONTENT_LENGTH"] = str(len(body))
+    if body or environ.get("CONTENT_LENGTH"):
+        environ["CONTENT_LENGTH"] = str(len(body))
     environ["lastcall.journal_id"] = run.record.id
     if run.record.attempt > 1:
         environ["lastcall.attempt"] = run.record.attempt

@@ -21,6 +21,7 @@ from lastcall.durable import place
 from lastcall.durable.engine import Engine, Manner
 from lastcall.durable.journal import JournalError, Terms
 from lastcall.durable.record import Record, State
+from lastcall.gateway import marks
 from lastcall.gateway.wsgi import explain
 from lastcall.protocol import asking
 from lastcall.runtime.worker.visits import Visit
@@ -52,6 +53,7 @@ class Recovery:
         self._complained = ""
         self._later: dict[str, tuple[int, float]] = {}  # id -> how often it was tried in vain, and until when it rests
         place.tell = self._tell
+        place.at_step = marks.step
         place.trouble = self._trouble
         place.arrange(self._open)
 
