@@ -279,11 +279,6 @@ class Facts:
         return found
 
     @cached_property
-    def uwsgis(self) -> list[tuple[Source, ini.Ini]]:
-        """INI files of uWSGI."""
-        return [(source, ini.parse(source.text)) for source in self.of(Kind.UWSGI)]
-
-    @cached_property
     def php_inis(self) -> list[tuple[Source, ini.Ini]]:
         """php.ini and its like."""
         return [(source, ini.parse(source.text)) for source in self.of(Kind.PHP_INI)]

@@ -216,8 +216,8 @@ class Tree:
 
 
 def _careful(path: str, flags: int) -> int:
-    """A FIFO or a device must not make us wait."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    """A FIFO or a device must not make us wait; and a link that appears meanwhile leads nowhere."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW)
 
 
 def gather(root: Path, *, host: bool, exclude: Sequence[str] = ()) -> Facts:

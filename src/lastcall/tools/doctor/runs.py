@@ -7,7 +7,7 @@ file, a container of a manifest, an application of PM2's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -524,9 +524,3 @@ def unit_runs(facts: Facts, name: str) -> tuple[list[Run], unit.Unit | None]:
     for found in users_of(facts.units, name):
         return [run for run in runs(facts) if run.by is By.UNIT and run.name == found.name], found
     return [], None
-
-
-def at_most(values: Iterable[Span | None]) -> Span | None:
-    """The longest of those that are known."""
-    known = [value for value in values if value is not None]
-    return max(known, key=lambda value: value.seconds, default=None)

@@ -11,13 +11,6 @@ from lastcall.tools.readers.text import Doubt, Spot, joined, words
 _PREFIXES = "-@:+!|"
 """What may stand before an Exec command (systemd.service(5), COMMAND LINES)."""
 
-LISTS = frozenset({
-    "ExecStart", "ExecStartPre", "ExecStartPost", "ExecStop", "ExecStopPost", "ExecReload", "ExecCondition",
-    "Environment", "EnvironmentFile", "Requires", "BindsTo", "PartOf", "Wants", "After", "Before", "OnCalendar",
-    "OnUnitActiveSec", "OnBootSec", "ListenStream", "Documentation",
-})  # fmt: skip
-"""Directives of which each counts; an empty one forgets those before it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:

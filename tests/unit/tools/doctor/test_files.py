@@ -182,6 +182,18 @@ def test_a_system_is_looked_at_where_its_configuration_is(folder: Path) -> None:
     assert rules(folder) == set()
 
 
+def test_the_running_kernel_is_asked_only_where_the_root_is_this_hosts(folder: Path) -> None:
+    """And paths are absolute then; a file that says otherwise is overruled by the kernel."""
+    write(folder, {"etc/sysctl.d/x.conf": "net.core.somaxconn = 1\n"})
+    assert gather(folder, host=False).kernel == {}
+    facts = gather(folder, host=True)
+    assert set(facts.kernel) <= set(files.KERNEL)
+    assert facts.sysctls["net.core.somaxconn"].text == facts.kernel["net.core.somaxconn"]
+    wide = {"etc/sysctl.d/x.conf": "net.ipv4.tcp_abort_on_overflow = 1\n"}
+    facts = gather(write(folder, wide), host=False)
+    assert "  /etc/sysctl.d/x.conf:1: " in "\n".join(text(facts, judge(facts), host=True))
+
+
 def test_a_masked_unit_and_its_drop_ins_count_for_nothing(folder: Path) -> None:
     """It cannot be started."""
     write(folder, {mines.VENDOR: mines.unit(mines.FPM_UNIT), "etc/passwd": ""})

@@ -12,9 +12,6 @@ from lastcall.tools.doctor.verdicts import Edit, Finding, Rule, Severity, Verdic
 from lastcall.tools.readers import servers
 from lastcall.tools.readers.text import Spot
 
-FPM_BACKLOG = 511
-"""listen.backlog of php-fpm, where nobody sets it."""
-
 
 def _backlogs(facts: Facts) -> Iterator[tuple[int, Spot, str]]:
     """Queues that are asked for: how long, where, by whom."""
