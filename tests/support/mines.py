@@ -384,6 +384,7 @@ ORDER_CASES = (
         (CRON, 1),
         (
             {CRON: "@reboot root systemctl start gunicorn\n"},
+            {CRON: "@reboot root /etc/init.d/nginx start\n"},
             {CRON: "@reboot root /usr/local/bin/backup\n"},
         ),
     ),

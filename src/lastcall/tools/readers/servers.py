@@ -173,8 +173,8 @@ def shell_script(words: Sequence[str]) -> str | None:
 def started(words: Sequence[str]) -> str:
     """The server that a command line starts; "" where it is none."""
     left = unwrapped(words)
-    if not left:
-        return ""
+    if not left or "/init.d/" in left[0] or "/rc.d/" in left[0]:
+        return ""  # an init script is called like its server, and gives it its order
     program, rest = base(left[0]), left[1:]
     if re.fullmatch(r"python[\d.]*|pypy3?", program):
         while rest and rest[0].startswith("-") and rest[0] != "-m":

@@ -18,6 +18,8 @@ REACH_MAX = 2_000
 _ASSIGNMENT = re.compile(r"(?:local\s+|export\s+|readonly\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?::?-([^}]*))?\})")
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)([A-Za-z_][A-Za-z0-9_]*)\1")
+_PIDS = re.compile(r"(?:\$\(|`)(?:cat|pidof|pgrep|head|<)\b[^$`()]*[)`]")
+"""A substitution that gives somebody's pids."""
 _KEYWORDS = frozenset({"if", "then", "else", "elif", "fi", "do", "done", "while", "until", "!", "time", "{", "}", "in"})
 _SUBSTITUTION = r"\$\((?>[^()]|\([^()]{0,300}\)){0,300}+\)"
 _TOKEN = re.compile(
@@ -254,6 +256,8 @@ class _Parser:
         while tokens and tokens[0].text in _KEYWORDS:
             self.brace(tokens.pop(0).text)
         if tokens and tokens[0].text == "for":
+            if len(tokens) > 3 and tokens[2].text == "in":
+                self.assign(tokens[1].text, " ".join(token.text for token in tokens[3:]))
             tokens = []
         while tokens and (found := _ASSIGNMENT.fullmatch(tokens[0].text)):
             self.assign(found[1], found[2])
@@ -274,7 +278,9 @@ class _Parser:
 
     def assign(self, name: str, value: str) -> None:
         known = _unquoted(value, self.variables)
-        if "$" in known or "`" in known:
+        if _PIDS.fullmatch(known):
+            self.variables[name] = known  # not known which, but known whose
+        elif "$" in known or "`" in known:
             self.variables.pop(name, None)
         else:
             self.variables[name] = known

@@ -100,6 +100,13 @@ def test_variables_that_are_known_are_filled_in() -> None:
     assert [order.line for order in orders(text)] == [4]
 
 
+def test_pids_that_come_from_somewhere_are_somebodys() -> None:
+    """A variable, or a loop's, that holds what `cat`, `pgrep` or `pidof` say."""
+    text = "P=$(cat /run/php-fpm.pid)\nkill -QUIT $P\nfor p in `pgrep -f gunicorn`; do kill -9 $p; done\n"
+    text += "Q=$(date)\nkill $Q\n"
+    assert said(text) == ["kill sends QUIT to /run/php-fpm.pid", "kill sends KILL to gunicorn", "kill sends TERM to $Q"]
+
+
 def test_an_init_script_of_red_hats_kind() -> None:
     """The incident's: `restart` calls `stop` calls `killproc`, which sends TERM when nothing is said."""
     script = initscript.parse("php-fpm", INIT)
@@ -137,7 +144,8 @@ def test_debians_own_init_scripts(name: str, action: str, expected: list[str]) -
         ("python3 -m gunicorn app:app", "gunicorn"), ("poetry run uvicorn a:a", "uvicorn"),
         ("env A=1 bundle exec puma -C x", "puma"), ("tini -- php-fpm", "php-fpm"), ("bundle exec unicorn", "unicorn"),
         ("/usr/bin/python3 /srv/bin/gunicorn app", "gunicorn"), ("sudo -u www timeout 5 uwsgi --ini x", "uwsgi"),
-        ("python3 manage.py runserver", ""), ("/usr/sbin/sshd -D", ""), ("nginxify", ""), ("", ""),
+        ("python3 manage.py runserver", ""), ("/usr/sbin/sshd -D", ""), ("/etc/init.d/nginx start", ""),
+        ("nginxify", ""), ("", ""),
     ],
 )  # fmt: skip
 def test_the_server_that_a_command_starts(command: str, server: str) -> None:
