@@ -37,7 +37,7 @@ Examples:
   lastcall doctor --root . --sarif --fail-on warning > lastcall.sarif
 
 \b
-A comment `lastcall: ignore LC012` on the line, or on the one above, silences one finding.
+A comment `lastcall: ignore LC101` on the line, or on the one above, silences one finding.
 Exit codes: 0 nothing as bad as --fail-on, 1 something is, 64 a wrong option.
 """
 )
@@ -53,11 +53,11 @@ Exit codes: 0 nothing as bad as --fail-on, 1 something is, 64 a wrong option.
     "--fail-on", type=click.Choice([*(s.value for s in Severity), NEVER]), default=Severity.ERROR.value, show_default=True,
     help="The least severity that makes the exit code 1.",
 )  # fmt: skip
-@click.option("--ignore", multiple=True, callback=_ids, metavar="LC012", help="Leave a rule out; may be repeated.")
+@click.option("--ignore", multiple=True, callback=_ids, metavar="LC101", help="Leave a rule out; may be repeated.")
 @click.option(
     "--exclude", multiple=True, metavar="PATH", help="Leave a folder or a pattern out (tests, '*.j2'); may be repeated."
 )
-@click.option("--explain", multiple=True, callback=_ids, metavar="LC012", help="Say all that is known about a rule.")
+@click.option("--explain", multiple=True, callback=_ids, metavar="LC101", help="Say all that is known about a rule.")
 def doctor(
     what: str | None, root: Path | None, as_json: bool, as_sarif: bool, fix: bool, fail_on: str, ignore: frozenset[str],
     exclude: tuple[str, ...], explain: frozenset[str],

@@ -52,7 +52,7 @@ DISABLED = re.compile(
 _NAMES: tuple[tuple[Kind, str], ...] = (
     (Kind.CRON_SYSTEM, r"etc/crontab|cron\.d/[^/.]+"),
     (Kind.CRON_USER, r"spool/cron/(?:crontabs/|tabs/)?[^/]+|crontabs/[^/]+"),
-    (Kind.CRON_ANY, r"cron\.d/[^/]+|crontab(?:\.\w+)?|[^/]+\.cron(?:tab)?"),
+    (Kind.CRON_ANY, r"cron\.d/[^/]+|crontab(?:\.(?:txt|conf|tab|prod\w*|staging))?|[^/]+\.cron(?:tab)?"),
     (Kind.ANACRON, r"anacrontab"),
     (Kind.CRON_SCRIPT, r"cron\.(?:hourly|daily|weekly|monthly)/[^/]+"),
     (Kind.INIT, r"(?:init\.d|rc\.d)/[^/]+"),

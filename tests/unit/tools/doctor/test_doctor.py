@@ -241,6 +241,7 @@ def test_the_unit_that_our_own_page_recommends_has_no_mines(folder: Path) -> Non
 
 
 def test_this_repository_has_no_mines() -> None:
-    """Our own examples, packaging and scripts."""
-    done = doctor("--root", str(ROOT / "examples"))
-    assert done.exit_code == 0, done.stdout
+    """Our own examples, scripts and sources; the tests have some on purpose."""
+    found = json.loads(doctor("--root", str(ROOT), "--exclude", "tests", "--json").stdout)
+    assert found["findings"] == []
+    assert found["not_understood"] == []

@@ -46,6 +46,7 @@ def rules(root: Path) -> set[str]:
         ("docker/Dockerfile.prod", Kind.DOCKERFILE), ("docker-compose.prod.yml", Kind.COMPOSE),
         ("etc/sysctl.d/99-x.conf", Kind.SYSCTL), ("etc/needrestart/conf.d/x.conf", Kind.NEEDRESTART),
         ("bin/deploy.sh", Kind.SCRIPT), ("README.md", None), ("shop/app.py", None), ("etc/hosts", None),
+        ("shop/crontab.py", None), ("deploy/crontab", Kind.CRON_ANY), ("deploy/crontab.txt", Kind.CRON_ANY),
     ],
 )  # fmt: skip
 def test_a_file_is_known_by_its_place(path: str, kind: Kind | None) -> None:

@@ -71,7 +71,6 @@ _STARTERS = (
     Kind.COMPOSE,
     Kind.SUPERVISOR,
     Kind.KUBERNETES,
-    Kind.TEXT,
 )
 
 
@@ -90,8 +89,16 @@ def php_cgi_limit(facts: Facts) -> Iterator[Verdict]:
 _RESET = re.compile(r"\bopcache_reset\s*\(|\bopcache:reset\b|\bopcache_invalidate\s*\(|\bopcache:invalidate")
 
 
+_OTHERS = (".py", ".js", ".ts", ".rb", ".go", ".java", ".pl", ".xml")
+"""Languages that have no opcache to clear, and only speak of it."""
+
+
 def cache_reset(facts: Facts) -> Iterator[Verdict]:
-    for source in facts.of(*_STARTERS, Kind.CRON_SYSTEM, Kind.CRON_USER, Kind.CRON_ANY, Kind.CRON_SCRIPT):
+    for source in facts.of(
+        *_STARTERS, Kind.TASKS, Kind.TEXT, Kind.CRON_SYSTEM, Kind.CRON_USER, Kind.CRON_ANY, Kind.CRON_SCRIPT
+    ):
+        if source.path.endswith(_OTHERS):
+            continue
         for number, line in enumerate(source.text.split("\n"), 1):
             bare = line.lstrip()
             if _RESET.search(line) and not bare.startswith(("#", "//", "*", "/*", ";")):
