@@ -49,6 +49,9 @@ DISABLED = re.compile(
 )
 """Files that nobody reads but people."""
 
+_POINTERS = re.compile(r"\.(?:wants|requires)/[^/]+$|(?:^|/)rc[0-6S]\.d/[^/]+$")
+"""Links that only say when something is started; what they lead to is looked at where it is."""
+
 _NAMES: tuple[tuple[Kind, str], ...] = (
     (Kind.CRON_SYSTEM, r"etc/crontab|cron\.d/[^/.]+"),
     (Kind.CRON_USER, r"spool/cron/(?:crontabs/|tabs/)?[^/]+|crontabs/[^/]+"),
@@ -226,7 +229,7 @@ def gather(root: Path, *, host: bool, exclude: Sequence[str] = ()) -> Facts:
     files, links, opened = dict[str, Source](), dict[str, str](), 0
     for path in tree.walk():
         kind = kind_by_name(path)
-        if DISABLED.search(path) or not (kind or _TEXTUAL.fullmatch(path)):
+        if DISABLED.search(path) or _POINTERS.search(path) or not (kind or _TEXTUAL.fullmatch(path)):
             continue
         if any(
             fnmatch.fnmatchcase(path, pattern.strip("/")) or path.startswith(f"{pattern.strip('/')}/")
@@ -239,7 +242,7 @@ def gather(root: Path, *, host: bool, exclude: Sequence[str] = ()) -> Facts:
             continue
         if real != path:
             links[path] = real
-            kind = kind_by_name(real) or kind  # rc2.d/S01nginx is an init script by what it leads to
+            kind = kind_by_name(real) or kind
         if real in files or real == MASKED:
             continue
         opened += 1

@@ -90,6 +90,15 @@ def test_absolute_links_stay_in_the_root(folder: Path) -> None:
     assert [trouble.path for trouble in facts.troubles] == ["etc/nginx/conf.d/out.conf"]
 
 
+def test_links_that_only_enable_something_are_not_followed(folder: Path) -> None:
+    """A copy of /etc alone names no unit of the distribution's as missing."""
+    for link in ("etc/systemd/system/multi-user.target.wants/nginx.service", "etc/rc2.d/S01nginx"):
+        (folder / link).parent.mkdir(parents=True)
+        (folder / link).symlink_to(f"/lib/systemd/system/{Path(link).name}")
+    facts = gather(folder, host=False)
+    assert (facts.files, facts.troubles) == ({}, ())
+
+
 def test_links_in_a_circle_are_named(folder: Path) -> None:
     """And everything else is read."""
     write(folder, {"etc/cron.d/php": "1 2 * * * root service php-fpm restart\n"})
