@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
-from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from lastcall import __version__
@@ -27,7 +26,7 @@ UNCLEAR_SHOWN = 20
 
 def shown(path: str, *, host: bool) -> str:
     """A path for people: absolute where the root is this host's."""
-    return str(PurePosixPath("/") / path) if host else path
+    return f"/{path}" if host else path
 
 
 def _at(spot: Spot, *, host: bool) -> str:
