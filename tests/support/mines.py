@@ -224,6 +224,12 @@ ORDER_CASES = (
         ),
     ),
     Case(
+        "LC103",
+        {"etc/init.d/shop": INIT.format(stop="service php-fpm stop")},
+        ("etc/init.d/shop", 6),
+        ({"etc/init.d/shop": INIT.format(stop="service php-fpm reload"), FPM: FPM_OK},),
+    ),
+    Case(
         "LC104",
         {DEPLOY: script("pkill -9 -f gunicorn || true")},
         (DEPLOY, 3),

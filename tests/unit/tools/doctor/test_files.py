@@ -240,21 +240,24 @@ def test_what_somebody_fills_in_later_is_said_to_be_unclear(path: str, content: 
     assert (path, line) in {(trouble.path, trouble.line) for trouble in judgement.unclear}
 
 
-PATHS = sorted({path for case in mines.CASES for path in case.bad})
-LINES = sorted({line for case in mines.CASES for text_ in case.bad.values() for line in text_.split("\n")})
+ALL = [files_ for case in mines.CASES for files_ in (case.bad, *case.good)]
+PATHS = sorted({path for found in ALL for path in found})
+TEXTS = sorted({content for found in ALL for content in found.values()})
+LINES = sorted({line for content in TEXTS for line in content.split("\n")})
+
+
+@st.composite
+def spliced(draw: st.DrawFn) -> str:
+    """A file of a case with lines of others in it, and some of its own gone."""
+    lines = draw(st.sampled_from(TEXTS)).split("\n")
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, len(lines)))
+        lines[at : at + draw(st.integers(0, 1))] = draw(st.lists(st.sampled_from(LINES), max_size=2))
+    return "\n".join(lines)
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    st.dictionaries(
-        st.sampled_from(PATHS),
-        st.one_of(
-            st.text(max_size=80),
-            st.lists(st.one_of(st.sampled_from(LINES), st.text(max_size=20)), max_size=12).map("\n".join),
-        ),
-        max_size=5,
-    )
-)
+@given(st.dictionaries(st.sampled_from(PATHS), st.one_of(st.text(max_size=80), spliced()), max_size=6))
 def test_no_files_are_a_crash(found: mines.Files) -> None:
     """Whatever stands in them: judged, reported, patched."""
     kinds = {path: classified(path, content) for path, content in found.items()}

@@ -114,9 +114,9 @@ def script_cuts(facts: Facts) -> Iterator[Verdict]:
 
 
 def _better_signal(facts: Facts, item: Given) -> tuple[Edit, ...]:
-    best, sent = GRACEFUL.get(item.server, ""), item.order.signals[0]
+    best, sent = GRACEFUL.get(item.server, ""), "".join(item.order.signals[:1])
     line = facts.line(item.spot)
-    found = re.search(rf"(?<![\w/])(-s\s+|-)(?:SIG)?({sent})\b", line)
+    found = re.search(rf"(?<![\w/])(-s\s+|-)(?:SIG)?({sent})\b", line) if sent else None
     if not best or not found:
         return ()
     return (Edit(item.spot.file, item.spot.line, (line[: found.start(2)] + best + line[found.end(2) :],)),)
