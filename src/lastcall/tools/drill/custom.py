@@ -15,7 +15,7 @@ from lastcall.tools.drill.engine import Client, Request
 from lastcall.tools.drill.judge import Books
 from lastcall.tools.drill.ledgers import Hold
 from lastcall.tools.drill.probe import ask, connect
-from lastcall.tools.drill.processes import Failed, Process, environment, pause, wait_until
+from lastcall.tools.drill.processes import Failed, Process, environment, pause, session, wait_until
 from lastcall.tools.drill.results import Path as Way
 from lastcall.tools.drill.results import Settings
 from lastcall.tools.drill.server import OVER_S, START_S, Done
@@ -125,6 +125,7 @@ class Custom:
         return []
 
     def _start(self) -> None:
+        self._sessions = [process for process in self._sessions if session(process.pid)]
         self._process = Process(self._spec.start, self._log, env=self._spec.env, cwd=self._spec.folder)
         self._sessions.append(self._process)
         self._process.wait_until(self._serves, f"{self.name} serves", START_S)

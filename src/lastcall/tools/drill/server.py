@@ -112,6 +112,8 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it serves. Raises Failed."""
+        # A session that is over is forgotten: its number may become somebody else's.
+        self._sessions = [process for process in self._sessions if session(process.pid)]
         process = Process(self.target.command(self.place), self.log, env=self._env, cwd=self.place.folder)
         self._sessions.append(process)
         self._master = process.pid
@@ -194,7 +196,8 @@ class Server:
                 self.start()
             except Failed as failed:
                 problems.append(str(failed).strip().splitlines()[-1])
-                self._sessions[-1].kill()
+                for process in self._sessions[-1:]:
+                    process.kill()
                 pause(0.2)
             else:
                 return "; ".join(dict.fromkeys(problems))
