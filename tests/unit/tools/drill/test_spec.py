@@ -10,6 +10,7 @@ from lastcall.core.mistakes import Mistake
 from lastcall.tools.drill import spec
 from lastcall.tools.drill.engine import Request
 from lastcall.tools.drill.spec import Deed, Url
+from support.processes import ROOT
 
 WHOLE = """\
 name = "shop"
@@ -63,6 +64,14 @@ def test_everything_that_may_be_written(tmp_path: Path) -> None:
     assert (found.name, found.ready, found.env) == ("shop", "/health", {"SHOP": "test"})
     assert (found.folder, found.pid_file) == (tmp_path, tmp_path / "shop.pid")
     assert found.ledgers == ("cat presents", "cat orders")
+
+
+def test_the_example_of_the_manual_can_be_used(tmp_path: Path) -> None:
+    """As it stands there."""
+    page = (ROOT / "docs" / "DRILL.md").read_text()
+    found = spec.parse(page.partition("```toml\n")[2].partition("```")[0], tmp_path / "mydrill.toml")
+    assert (found.name, list(found.strategies)) == ("mydrill", ["reload", "restart"])
+    assert found.request.body == '{"order": "{id}"}'
 
 
 def test_little_is_needed(tmp_path: Path) -> None:
