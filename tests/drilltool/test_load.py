@@ -177,7 +177,7 @@ def test_in_an_open_loop_nobody_waits_for_a_refusal(folder: Path) -> None:
 
 
 def plan(address: str, rate: float) -> Plan:
-    return Plan([Client("front", address)] * 3, rate=rate, pace=0.005)
+    return Plan([Client("front", address, keep=False)] * 3, rate=rate, pace=0.005)
 
 
 def test_a_load_that_is_told_to_stop_ends_what_has_arrived(folder: Path) -> None:

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from drilltool.conftest import SHORT
+from lastcall.tools.drill import conduct as conducting
 from lastcall.tools.drill.conduct import conduct
 from lastcall.tools.drill.engine import Client, Request
 from lastcall.tools.drill.judge import Books
@@ -160,9 +161,16 @@ class Nobody:
         pass
 
 
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little time before and after: nothing of it is what is tested."""
+    monkeypatch.setattr(conducting, "WARM_S", 0.2)
+    monkeypatch.setattr(conducting, "TAIL_S", 0.2)
+
+
 def drill(stage: Loser, folder: Path, *steps: Step) -> Run:
     settings = msgspec.structs.replace(SHORT, timeout=stage.patience, restarts=1, pace=0.02)
-    return conduct(stage, settings, 0.3, steps, folder, Nobody())
+    return conduct(stage, settings, 0.05 if steps else 0.4, steps, folder, Nobody())
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -102,7 +102,7 @@ def test_gunicorns_hup_loses_nothing_and_its_quit_cuts(drilled: Drilled) -> None
 @pytest.mark.parametrize("target", ["uvicorn", "hypercorn"])
 def test_a_stop_and_a_start_refuse_clients(drilled: Drilled, target: str) -> None:
     """The listener goes with the master: whoever comes before the start is turned away."""
-    drill, code = drilled("--against", target, "--strategy", "term", *SHORT)
+    drill, code = drilled("--against", target, "--strategy", "term", *ONCE)
     ((_, run),) = by_strategy(drill)
     assert run.outcomes["refused"] > 0
     assert (run.verdict.strength, code) == (Strength.PROVED, 1)
@@ -116,6 +116,14 @@ def test_gunicorns_upgrade_loses_nothing_and_its_masters_death_does(drilled: Dri
     assert runs["usr2"].verdict.lost == 0, runs["usr2"].verdict.sentence
     assert "kill -TERM" in runs["usr2"].restarts[0].what
     assert runs["kill-master"].outcomes["refused"] > 0
+
+
+def test_gunicorns_reload_waits_for_slow_code(drilled: Drilled) -> None:
+    """Its old workers retire before the new ones can serve: nobody is lost, and nobody is served meanwhile."""
+    drill, _ = drilled("--against", "gunicorn", "--strategy", "slow-boot", *ONCE)
+    ((_, run),) = by_strategy(drill)
+    assert run.verdict.lost == 0, run.verdict.sentence
+    assert run.gap > 0.5
 
 
 def test_php_fpm_goes_down_with_a_broken_configuration(drilled: Drilled) -> None:
@@ -133,7 +141,7 @@ def test_php_fpm_goes_down_with_a_broken_configuration(drilled: Drilled) -> None
 @pytest.mark.parametrize("strategies", ["none,term,quit", "hup,usr2", "recycle,stop"])
 def test_lastcall_loses_nothing(drilled: Drilled, strategies: str) -> None:
     """Under any of these; a stop without a start refuses, which is safe."""
-    drill, code = drilled("--strategy", strategies, *SHORT)
+    drill, code = drilled("--strategy", strategies, *ONCE)
     lost = {name: run.verdict.sentence for name, run in by_strategy(drill) if run.verdict.lost}
     assert lost == {}
     assert code == 0
@@ -142,22 +150,29 @@ def test_lastcall_loses_nothing(drilled: Drilled, strategies: str) -> None:
         assert run.outcomes.keys() <= ({"200", "refused"} if name == "stop" else {"200"})
 
 
-@pytest.mark.parametrize("strategy", ["slow-boot", "broken-code"])
-def test_lastcall_serves_on_while_new_code_is_slow_or_broken(drilled: Drilled, strategy: str) -> None:
+def test_lastcall_serves_on_while_new_code_is_broken(drilled: Drilled) -> None:
     """By the old code, and nobody waits."""
-    drill, code = drilled("--strategy", strategy, *ONCE)
+    drill, code = drilled("--strategy", "broken-code", *ONCE)
     ((_, run),) = by_strategy(drill)
     assert (run.verdict.lost, code) == (0, 0), run.verdict.sentence
     assert all(restart.ok for restart in run.restarts)
 
 
-@pytest.mark.parametrize("target", ["lastcall", "lastcall:fastcgi"])
-def test_lastcall_reloads_at_every_step_of_a_request(drilled: Drilled, target: str) -> None:
+def test_lastcall_reloads_at_every_step_of_a_request(drilled: Drilled) -> None:
     """A proof instead of luck."""
-    drill, code = drilled("--against", target, "--strategy", "hup", "--phase", "all", "--pause", "50ms")
+    drill, code = drilled("--strategy", "hup", "--phase", "all", "--pause", "50ms")
     ((_, run),) = by_strategy(drill)
     assert (run.verdict.strength, code) == (Strength.ENUMERATED, 0), run.verdict.sentence
     assert set(run.records.step.values()) == {str(step) for step in Step}
+
+
+def test_requests_are_held_by_fastcgi_too(drilled: Drilled) -> None:
+    """At a step of the client's, and at one of the application's."""
+    steps = ("half-body", "writing")
+    drill, code = drilled("--against", "lastcall:fastcgi", "--strategy", "hup", "--phase", ",".join(steps))
+    ((_, run),) = by_strategy(drill)
+    assert (run.verdict.lost, code) == (0, 0), run.verdict.sentence
+    assert set(run.records.step.values()) == set(steps)
 
 
 def test_a_killed_worker_was_inside_the_request_that_is_held(drilled: Drilled) -> None:
