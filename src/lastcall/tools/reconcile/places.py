@@ -107,6 +107,11 @@ def _server(scheme: str, text: str) -> Server:
     if scheme not in _SCHEMES:
         raise BadAddress(f"{redacted(text)}: {scheme}:// is none of {', '.join(f'{one}://' for one in _SCHEMES)}")
     parts = urlsplit(text)
+    if _SCHEMES[scheme] == "mysql":
+        try:
+            _ = parts.port
+        except ValueError as error:
+            raise BadAddress(f"{redacted(text)}: {error}") from None
     database, _, table = unquote(parts.path.lstrip("/")).partition(".")
     if not database:
         raise BadAddress(f"{redacted(text)}: name the database and the table, {scheme}://.../gift.orders")

@@ -303,6 +303,7 @@ def mongodb(raw: Raw, place: Server, tell: Tell) -> None:
     try:
         import pymongo  # noqa: PLC0415 (an extra)
         from bson import Decimal128, ObjectId  # noqa: PLC0415
+        from bson.errors import BSONError  # noqa: PLC0415
         from pymongo.collection import Collection  # noqa: PLC0415
         from pymongo.read_concern import ReadConcern  # noqa: PLC0415
     except ImportError:
@@ -328,7 +329,7 @@ def mongodb(raw: Raw, place: Server, tell: Tell) -> None:
             if rows.lacking and rows.count:
                 known = sorted(collection.find_one() or ())
                 raise no_column(place.label, rows.lacking, known)
-    except pymongo.errors.PyMongoError as error:
+    except (pymongo.errors.PyMongoError, BSONError, ValueError) as error:  # a ValueError is about the address
         raise NoVerdict(f"{place.label}: MongoDB says: {error}") from None
 
 
