@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -271,11 +272,10 @@ def test_the_evidence_is_kept_for_its_owner(ask: Ask, folder: Path) -> None:
 
 
 def test_evidence_goes_when_its_time_is_over(ask: Ask, folder: Path) -> None:
-    """And a run that is to leave none leaves none."""
-    import os  # noqa: PLC0415
-
-    ask("id\na\n", "id\na\n")
-    (old,) = (folder / "spool").iterdir()
-    os.utime(old, (0, 0))
+    """Its own time: a run that is to leave nothing takes nothing of the others with it."""
+    kept = ask("id\na\n", "id\na\n").summary["spool"]
+    old = Path(ask("id\na\n", "id\na\n", "--keep", "1h").summary["spool"])
+    assert 3500 < int((old / "lock").read_text()) - time.time() < 3700
+    (old / "lock").write_text(f"{int(time.time()) - 1}\n")
     ask("id\na\n", "id\na\n", "--keep", "0")
-    assert list((folder / "spool").iterdir()) == []
+    assert [str(path) for path in (folder / "spool").iterdir()] == [kept]

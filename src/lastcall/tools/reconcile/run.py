@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -170,32 +171,34 @@ def _private(path: Path, text: bytes) -> None:
 # --- Folders ------------------------------------------------------------------
 
 _LOCK = "lock"
+"""Held as long as the run goes on; in it stands until when, in Unix time, its folder is kept."""
 
 
 def _folder(means: Means, stack: ExitStack) -> Path:
     """A new folder for this run, locked until the stack ends; those that are old enough go. Raises NoVerdict."""
     try:
         spool.private(means.spool)
-        _forget(means)
+        _forget(means.spool)
         folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()), dir=means.spool))
         # nobody clears away the spool of a run that goes on
         fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         stack.callback(os.close, fd)
         locks.take(fd)
+        os.write(fd, f"{math.ceil(time.time() + means.keep)}\n".encode())
     except OSError as error:
         raise NoVerdict(f"{means.spool}: {error.strerror} (another place for the spool: --spool DIR)") from None
     return folder
 
 
-def _forget(means: Means) -> None:
-    for folder in means.spool.glob("[0-9]*T[0-9]*Z-*"):
+def _forget(where: Path) -> None:
+    """Clear away the runs whose time is over, each by what was said when it was made."""
+    for folder in where.glob("[0-9]*T[0-9]*Z-*"):
         try:
-            old = time.time() - folder.stat().st_mtime > means.keep
             fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             continue  # another run has just done it
         try:
-            if old and not locks.is_held(fd):
+            if not locks.is_held(fd) and 0 < locks.read_pid(fd) < time.time():
                 shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(fd)
