@@ -10,7 +10,7 @@ import enum
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from lastcall.tools.reconcile.question import AT, ROW, Column, Question, literal, quoted
+from lastcall.tools.reconcile.question import AT, ROW, USABLE, Column, Question, literal, quoted
 
 VERDICT = "_verdict"
 TIMES = ("_left_times", "_right_times")
@@ -74,7 +74,7 @@ def _grouped(table: str, question: Question, keys: Sequence[str]) -> str:
     by = ", ".join(keys)
     return (
         f"SELECT {by}, COUNT(*) AS times, MIN({ROW}) AS {ROW}, MAX({ROW}) AS last_row{values} "
-        f"FROM {table} GROUP BY {by}"
+        f"FROM {table} WHERE {USABLE} GROUP BY {by}"
     )
 
 

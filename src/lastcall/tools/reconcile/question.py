@@ -14,8 +14,9 @@ from pathlib import Path
 
 from lastcall.tools.reconcile.places import Place
 
-ROW, AT = "_row", "_at"
-"""Columns of every spool beside those that were asked for: which row of its source it was, and its time in UTC."""
+ROW, AT, USABLE = "_row", "_at", "_usable"
+"""Columns of every spool beside those that were asked for: which row of its source it was, its time in UTC,
+and whether every value is what its column should be."""
 
 
 class NoVerdict(Exception):

@@ -2,7 +2,7 @@
 
 Two steps. `Raw` takes a source's rows as it gives them, every value as text, a part of some hundred thousand rows at a
 time. When both sides are there, `settle` decides of what kind each column is, and `write` makes the ledger that is
-compared: typed, exact, times in UTC. A row of which a value is not what its column should be is kept aside.
+compared: typed, exact, times in UTC. A row of which a value is not what its column should be is marked in it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,19 @@ from pathlib import Path
 
 from lastcall.tools.reconcile.duck import Duck
 from lastcall.tools.reconcile.expressions import Expression
-from lastcall.tools.reconcile.question import AT, ROW, Column, Kind, NoVerdict, Question, Side, file, literal, quoted
+from lastcall.tools.reconcile.question import (
+    AT,
+    ROW,
+    USABLE,
+    Column,
+    Kind,
+    NoVerdict,
+    Question,
+    Side,
+    file,
+    literal,
+    quoted,
+)
 
 PART_ROWS = 200_000
 """Rows of a part: some tens of megabytes as text, which are on disk for a moment."""
@@ -196,7 +208,7 @@ def _need_zone(duck: Duck, question: Question, column: Column, reading: Reading)
 
 
 def write(duck: Duck, question: Question, reading: Reading, types: Mapping[str, Type], path: Path) -> None:
-    """Write the ledger that is compared; a row with a broken value goes to `reading.broken`. Raises NoVerdict."""
+    """Write the ledger that is compared; a row with a broken value is in `reading.broken` as well. Raises NoVerdict."""
     side = reading.side
     typed = {name: _typed(quoted(name), one, side.zone) for name, one in types.items()}
     made = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in typed.items())
@@ -209,10 +221,11 @@ def write(duck: Duck, question: Question, reading: Reading, types: Mapping[str, 
             if types[name].kind is not Kind.TEXT
         ]
     )
-    select = f"SELECT {quoted(ROW)}, {made} FROM {reading.relation} WHERE {good}"
+    # a column and not a WHERE, for which DuckDB would compute every value a second time
+    select = f"SELECT {quoted(ROW)}, {made}, {good} AS {USABLE} FROM {reading.relation}"
     copy = f"COPY ({select}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
-    kept = duck.run(copy, what=f"{side.place.label}: {reading.rows:,} rows into the spool")[0][0]
-    if kept < reading.rows:
+    duck.run(copy, what=f"{side.place.label}: {reading.rows:,} rows into the spool")
+    if duck.run(f"SELECT count(*) FROM read_parquet({file(path)}) WHERE NOT {USABLE}")[0][0]:
         reading.broken += _broken(duck, question, reading, typed, types, good)
     if len(reading.broken) > question.max_broken:
         first = reading.broken[0]
