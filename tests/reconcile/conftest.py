@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,8 @@ from click.testing import CliRunner
 from lastcall.cli import main
 
 if TYPE_CHECKING:
-    from support.databases import MariaDb, Postgres
+    from support.mariadb import MariaDb
+    from support.postgresql import Postgres
 
 
 @dataclass(frozen=True)
@@ -74,30 +75,21 @@ def ask(folder: Path) -> Ask:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A real PostgreSQL, one for each test process that asks for it."""
-    from support.databases import Postgres  # noqa: PLC0415 (the drivers are slow to import)
+    from support.postgresql import Postgres  # noqa: PLC0415 (the drivers are slow to import)
 
-    with _server_folder() as path:
-        server = Postgres(path)
-        yield server
-        server.stop()
+    server = Postgres()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDb]:
     """A real MariaDB, likewise."""
-    from support.databases import MariaDb  # noqa: PLC0415
+    from support.mariadb import MariaDb  # noqa: PLC0415
 
-    with _server_folder() as path:
-        server = MariaDb(path)
-        yield server
-        server.stop()
-
-
-@contextmanager
-def _server_folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="lc-db-"))
-    path.chmod(0o755)  # PostgreSQL is somebody else
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path)
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, path)
+        server = MariaDb(path)
+        stack.callback(server.stop)
+        yield server

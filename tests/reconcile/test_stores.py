@@ -9,12 +9,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from bson import Decimal128, Int64, ObjectId
 
 from reconcile.conftest import Ask
-from support.databases import MariaDb, Postgres
+from support.mariadb import MariaDb
 from support.mongod import Mongod
+from support.postgresql import Postgres
 
 LEDGER = (
     "id,amount,user,at,paid\n"
@@ -76,27 +78,35 @@ def test_a_database_that_is_none(ask: Ask, folder: Path) -> None:
 # --- PostgreSQL ---------------------------------------------------------------
 
 
+def table(postgres: Postgres, name: str) -> str:
+    """A table as `lastcall reconcile` takes it."""
+    return postgres.url().replace("/postgres?", f"/postgres.{name}?")
+
+
 @pytest.mark.xdist_group("databases")
 def test_postgresql(ask: Ask, postgres: Postgres) -> None:
     """Numerics, instants and booleans by their types, whatever zone its sessions are in."""
-    postgres.run(
-        "ALTER DATABASE gift SET timezone TO 'Asia/Tokyo'",
-        "ALTER DATABASE gift SET datestyle TO 'SQL, DMY'",
+    statements = (
+        "ALTER DATABASE postgres SET timezone TO 'Asia/Tokyo'",
+        "ALTER DATABASE postgres SET datestyle TO 'SQL, DMY'",
         'CREATE TABLE orders (id text, amount numeric, "user" text, at timestamptz, paid boolean, local timestamp)',
         f"""INSERT INTO orders VALUES
             ('o-1', 12345678901234567890.050, 'ann', '2017-06-25T05:28:01.123Z', true, '2017-06-25 08:28:01'),
             ('o-2', -0.1, E'b "o" b,\\n', '2017-06-25T05:28:01Z', false, NULL), ('o-3', NULL, '', NULL, NULL, NULL),
             ('o-4', 7, '{USERS[3]}', '2017-06-25 00:00:00Z', true, NULL)""",  # noqa: S608
     )
-    done = ask(LEDGER, postgres.address("orders"), "--compare", "amount,user,at,paid")
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+    done = ask(LEDGER, table(postgres, "orders"), "--compare", "amount,user,at,paid")
     assert (done.code, done.counts) == (0, {"matched": 4}), done.err + done.out
-    done = ask(LEDGER, postgres.address("public.orders"), "--right-where", "id <> 'o-3'", "--compare", "user")
+    done = ask(LEDGER, table(postgres, "public.orders"), "--right-where", "id <> 'o-3'", "--compare", "user")
     assert (done.keys("only_left"), done.finding("o-3").get("right_lines")) == (["o-3"], None)
     local = "SELECT id, local AS \"at\" FROM orders WHERE id = 'o-1'"
-    done = ask("id,at\no-1,2017-06-25T05:28:01Z\n", postgres.address("x"), "--right-query", local, "--time", "at")
-    assert "at of gift.x names no time zone" in done.err
+    done = ask("id,at\no-1,2017-06-25T05:28:01Z\n", table(postgres, "x"), "--right-query", local, "--time", "at")
+    assert "at of postgres.x names no time zone" in done.err
     done = ask(
-        "id,at\no-1,2017-06-25T05:28:01Z\n", postgres.address("x"), "--right-query", local,
+        "id,at\no-1,2017-06-25T05:28:01Z\n", table(postgres, "x"), "--right-query", local,
         "--compare", "at", "--right-zone", "Europe/Moscow",
     )  # fmt: skip
     assert done.code == 0
@@ -105,14 +115,14 @@ def test_postgresql(ask: Ask, postgres: Postgres) -> None:
 @pytest.mark.xdist_group("databases")
 def test_postgresql_that_fails(ask: Ask, postgres: Postgres) -> None:
     """Before the first row, or after some hundred thousand."""
-    assert 'relation "nothing" does not exist' in ask("id\na\n", postgres.address("nothing")).err
+    assert 'relation "nothing" does not exist' in ask("id\na\n", table(postgres, "nothing")).err
     half = "SELECT 1000000 / (250000 - n) AS id FROM generate_series(1, 300000) n"
-    done = ask("id\na\n", postgres.address("x"), "--right-query", half)
+    done = ask("id\na\n", table(postgres, "x"), "--right-query", half)
     assert done.code == 2
     assert "PostgreSQL says: division by zero" in done.err
     cut = "SELECT CASE WHEN n = 250000 THEN pg_terminate_backend(pg_backend_pid())::text ELSE 'a' END AS id"
     done = ask(
-        "id\na\n", postgres.address("x"), "--right-query", f"{cut} FROM generate_series(1, 300000) n -- and no more"
+        "id\na\n", table(postgres, "x"), "--right-query", f"{cut} FROM generate_series(1, 300000) n -- and no more"
     )
     assert done.code == 2
     assert "PostgreSQL says: " in done.err
