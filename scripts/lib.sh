@@ -3,6 +3,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 VENV=${LASTCALL_VENV:-$PWD/.venv}
+DEVELOPMENT=dev,mongod,peers,reconcile,spark  # the extras that checks and tests need
 export PATH="$PATH:/usr/sbin:/sbin"  # Debian keeps its servers there, and not on everybody's PATH
 
 # have COMMAND...: whether every one of these commands is here.
