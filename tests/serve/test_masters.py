@@ -472,7 +472,7 @@ def test_when_no_master_comes_the_workers_end_in_order(
     asked.end.touch()
     assert asked.answer().body == b"waited\n"
     eventually(lambda: not session(server.pid), "nobody is left")
-    assert doors(server) == []
+    assert doors(server) == [], server.everything()
     if http_address == "unix":
         assert not Path(server.http_address.removeprefix("unix:")).exists()
     server.start_again()

@@ -137,6 +137,8 @@ def _keep(link: socket.socket, worker: int, doors: list[_Door], bequest: Bequest
                 break
             with contextlib.suppress(BlockingIOError):
                 bequest.admit(Stage.DEAD)
+        if bequest is not None:
+            bequest.close()
     finally:
         os._exit(0)
 

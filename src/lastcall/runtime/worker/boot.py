@@ -142,9 +142,9 @@ def _live(birth: Birth) -> int:
     if too_much:
         text = f"[pool {settings.pool}] child {os.getpid()} exceeds max_memory before its first request: {too_much}"
         birth.error_log.write(notes.Caution(text))
+    die_with_master(0)  # from here on it hears of that by its link, and may have been told to serve
     _say(birth, Report.READY, "")
     if _may_serve(birth.link, worker):
-        die_with_master(0)
         if recovery is not None:
             recovery.start()
         worker.run()
