@@ -91,8 +91,14 @@ def test_a_claim_is_held_against_other_processes_and_ends_with_them(where: Path)
     assert not other.claim("k", 0.01)
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
-    child = context.Process(target=theirs.recv)
+
+    def live() -> None:
+        theirs.send("alive")
+        theirs.recv()
+
+    child = context.Process(target=live, daemon=True)
     child.start()
+    assert ours.recv() == "alive"
     journal.close()
     assert other.claim("k", 0.0)
     ours.send("go")
