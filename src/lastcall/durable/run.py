@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import time
 from collections.abc import Callable, Iterator
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import NoReturn, TypeVar
 
 import msgspec
 
@@ -19,8 +19,9 @@ from lastcall.durable.journal import Journal, JournalError
 from lastcall.durable.judge import InDoubt, Replay
 from lastcall.durable.record import RESULT_MAX, Record, Step, StepState, step_key
 
-P = ParamSpec("P")
 T = TypeVar("T")
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 
 
 class StepFailed(Exception):
@@ -119,7 +120,7 @@ class Run:
             case Replay.RETURN:
                 assert recorded is not None
                 self._seq += 1
-                return msgspec.json.decode(recorded.result)  # type: ignore[no-any-return]
+                return _decode(recorded.result)  # type: ignore[no-any-return]
             case Replay.RAISE:
                 assert recorded is not None
                 self._seq += 1
@@ -174,7 +175,7 @@ class Run:
     def _done(self, step: Step, result: T) -> T:
         """What is returned is what was written, so that it is the same when it is read."""
         try:
-            written = msgspec.json.encode(result)
+            written = _encode(result)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             self.halt(
                 Parked(f"step {step.name} has happened, and its result cannot be written as JSON: {error}"), error
@@ -183,7 +184,7 @@ class Run:
             self.halt(Parked(f"step {step.name} has happened, and its result is too large: {len(written)} bytes"))
         self._write(msgspec.structs.replace(step, state=StepState.DONE, result=written, at=self._now()))
         self._seq += 1
-        return msgspec.json.decode(written)  # type: ignore[no-any-return]
+        return _decode(written)  # type: ignore[no-any-return]
 
     def _write(self, step: Step) -> None:
         try:
