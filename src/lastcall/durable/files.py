@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -18,26 +18,26 @@ from lastcall.durable.record import Asked, Record, Response, State, Step, StepSt
 
 PATIENCE: Final = 5.0
 """Seconds to wait for a lock of SQLite's: a reader that recovers a dead writer's file holds one, for milliseconds."""
-# Rows stand in the order in which they came, so that one page takes several: a key's number is a hash, and rows in its
-# order would each touch a page of their own (10 microseconds a request).
+# Rows stand in the order in which they came, and steps behind one another, so that one page takes several: a key's number is
+# a hash, and rows in its order would each touch a page of their own, and read it first.
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS requests (
-    number INTEGER NOT NULL UNIQUE, key TEXT NOT NULL, id TEXT NOT NULL, fingerprint TEXT NOT NULL, method TEXT NOT NULL,
-    target TEXT NOT NULL, begun REAL NOT NULL, changed REAL NOT NULL, owner TEXT NOT NULL, attempt INTEGER NOT NULL,
-    state INTEGER NOT NULL, why TEXT NOT NULL, asked BLOB, response BLOB);
+    row INTEGER PRIMARY KEY, number INTEGER NOT NULL UNIQUE, key TEXT NOT NULL, id TEXT NOT NULL, fingerprint TEXT NOT NULL,
+    method TEXT NOT NULL, target TEXT NOT NULL, begun REAL NOT NULL, changed REAL NOT NULL, owner TEXT NOT NULL,
+    attempt INTEGER NOT NULL, state INTEGER NOT NULL, why TEXT NOT NULL, asked BLOB, response BLOB);
 CREATE TABLE IF NOT EXISTS steps (
-    number INTEGER NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, state INTEGER NOT NULL, attempt INTEGER NOT NULL,
-    at REAL NOT NULL, result BLOB NOT NULL, PRIMARY KEY (number, seq)) WITHOUT ROWID;
+    row INTEGER NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, state INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    at REAL NOT NULL, result BLOB NOT NULL, PRIMARY KEY (row, seq)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS parked ON requests (state) WHERE state = 3;
 """
 _COLUMNS: Final = "key, id, fingerprint, method, target, begun, changed, owner, attempt, state, why, asked, response"
 _BRIEF: Final = "key, id, fingerprint, method, target, begun, changed, owner, attempt, state, why, NULL, NULL"
-_PUT: Final = "INSERT OR REPLACE INTO requests VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_PUT: Final = "INSERT INTO requests VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _PUT_STEP: Final = "INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?)"
-_FIND: Final = f"SELECT {_COLUMNS} FROM requests WHERE number = ?"  # noqa: S608 - a constant
-_STEPS: Final = "SELECT seq, name, state, attempt, at, result FROM steps WHERE number = ? ORDER BY seq"
-
-_Row = tuple[str, str, str, str, str, float, float, str, int, int, str, bytes | None, bytes | None]
+_FIND: Final = f"SELECT row, {_COLUMNS} FROM requests WHERE number = ?"  # noqa: S608 - a constant
+_STEPS: Final = "SELECT seq, name, state, attempt, at, result FROM steps WHERE row = ? ORDER BY seq"
+CACHE_KIB: Final = 8192
+"""Of each file that is written: the index of some hundred thousand keys."""
 
 
 def failure(error: sqlite3.Error) -> JournalError:
@@ -54,6 +54,7 @@ def connect(path: Path, *, durability: str) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = " + ("FULL" if durability == "power" else "NORMAL"))
         db.execute("PRAGMA wal_autocheckpoint = 4000")
         db.execute("PRAGMA journal_size_limit = 33554432")
+        db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _check(db)
         db.executescript(_SCHEMA)
     except BaseException:
@@ -80,7 +81,7 @@ def is_made(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'parked'").fetchone() is not None
 
 
-def _record(row: _Row, steps: Sequence[Step] = ()) -> Record:
+def _record(row: Sequence[Any], steps: Sequence[Step] = ()) -> Record:
     key, identity, fingerprint, method, target, begun, changed, owner, attempt, state, why, asked, response = row
     return Record(
         key, identity, fingerprint, method, target, begun, changed, owner, attempt, State(state), why,
@@ -91,12 +92,11 @@ def _record(row: _Row, steps: Sequence[Step] = ()) -> Record:
 
 def find(db: sqlite3.Connection, key: str) -> Record | None:
     """A record with its steps, as it is at one moment. Raises sqlite3.Error."""
-    place = number(key)
-    for row in db.execute(_FIND, (place,)):
-        if row[0] != key:
+    for row, *fields in db.execute(_FIND, (number(key),)):
+        if fields[0] != key:
             raise JournalError("two keys with the same digest: this one cannot be kept beside the other")
-        steps = [Step(seq, name, StepState(state), *rest) for seq, name, state, *rest in db.execute(_STEPS, (place,))]
-        return _record(row, steps)
+        steps = [Step(seq, name, StepState(state), *rest) for seq, name, state, *rest in db.execute(_STEPS, (row,))]
+        return _record(fields, steps)
     return None
 
 
@@ -111,8 +111,8 @@ def find_at_once(db: sqlite3.Connection, key: str) -> Record | None:
         db.execute("COMMIT")
 
 
-def put(db: sqlite3.Connection, record: Record, *, fresh: bool = False) -> None:
-    """Write a record and its steps, over whatever has its key; `fresh`: nothing has. Raises sqlite3.Error."""
+def put(db: sqlite3.Connection, record: Record, *, fresh: bool = False) -> int:
+    """Write a record and its steps, over whatever has its key (`fresh`: nothing has); its row. Raises sqlite3.Error."""
     asked = None if record.asked is None else msgspec.msgpack.encode(record.asked)
     response = None if record.response is None else msgspec.msgpack.encode(record.response)
     row = (
@@ -120,25 +120,35 @@ def put(db: sqlite3.Connection, record: Record, *, fresh: bool = False) -> None:
         record.changed, record.owner, record.attempt, int(record.state), record.why, asked, response,
     )  # fmt: skip
     if fresh:
-        db.execute(_PUT, row)
-        return
+        return db.execute(_PUT, row).lastrowid or 0
     with transaction(db):
-        db.execute(_PUT, row)
-        db.execute("DELETE FROM steps WHERE number = ?", (number(record.key),))
+        _delete(db, number(record.key))
+        place = db.execute(_PUT, row).lastrowid or 0
         for step in record.steps:
-            put_step(db, record.key, step)
+            put_step(db, place, step)
+    return place
 
 
-def put_step(db: sqlite3.Connection, key: str, step: Step) -> None:
-    row = (number(key), step.seq, step.name, int(step.state), step.attempt, step.at, step.result)
-    db.execute(_PUT_STEP, row)
+def put_step(db: sqlite3.Connection, row: int, step: Step) -> None:
+    """Write a step of the request in this row, over what was written about it before."""
+    db.execute(_PUT_STEP, (row, step.seq, step.name, int(step.state), step.attempt, step.at, step.result))
 
 
-def delete(db: sqlite3.Connection, place: int) -> None:
-    """Forget a record and its steps."""
+def delete(db: sqlite3.Connection, *places: int) -> None:
+    """Forget the records of these numbers, and their steps."""
     with transaction(db):
-        db.execute("DELETE FROM requests WHERE number = ?", (place,))
-        db.execute("DELETE FROM steps WHERE number = ?", (place,))
+        for place in places:
+            _delete(db, place)
+
+
+def _delete(db: sqlite3.Connection, place: int) -> None:
+    db.execute("DELETE FROM steps WHERE row IN (SELECT row FROM requests WHERE number = ?)", (place,))
+    db.execute("DELETE FROM requests WHERE number = ?", (place,))
+
+
+def rows_running(db: sqlite3.Connection) -> Iterator[tuple[str, int]]:
+    """Key and row of each request that has not ended."""
+    return iter(db.execute("SELECT key, row FROM requests WHERE state = 1").fetchall())
 
 
 class transaction:  # noqa: N801 - reads as the statement that it is

@@ -77,7 +77,8 @@ class Sqlite:
         except OSError as error:
             raise JournalError(f"the journal {folder}: {error.strerror}") from error
         self._db = self._open()
-        self._running = {number(record.key): record.key for record in files.briefly(self._db, "state = 1")}
+        self._running = dict(files.rows_running(self._db))
+        """Of the requests in our file that have not ended: key and row."""
         _open.add(self)
 
     # --- Whose file ------------------------------------------------------------------------
@@ -195,7 +196,7 @@ class Sqlite:
 
     def orphans(self) -> Sequence[str]:
         with self._lock:
-            return [key for place, key in list(self._running.items()) if not self._is_claimed(place)]
+            return [key for key in list(self._running) if not self._is_claimed(number(key))]
 
     def _is_claimed(self, place: int) -> bool:
         if place in self._held:
@@ -211,8 +212,7 @@ class Sqlite:
         with self._lock, _translated():
             if self._terms.size and self._begun % ROOM_EVERY == 1:
                 self._require_room()
-            files.put(self._db, record, fresh=True)
-            self._running[number(record.key)] = record.key
+            self._running[record.key] = files.put(self._db, record, fresh=True)
 
     def _require_room(self) -> None:
         ((pages,),) = self._db.execute("PRAGMA page_count").fetchall()
@@ -223,17 +223,15 @@ class Sqlite:
 
     def adopt(self, record: Record) -> None:
         with self._lock, _translated():
-            files.put(self._db, record)
-            self._running[number(record.key)] = record.key
+            self._running[record.key] = files.put(self._db, record)
 
     def note(self, record: Record, step: Step) -> None:
         with self._lock, _translated():
-            files.put_step(self._db, record.key, step)
+            files.put_step(self._db, self._running[record.key], step)
 
     def erase(self, record: Record, step: Step) -> None:
         with self._lock, _translated():
-            place = number(record.key)
-            self._db.execute("DELETE FROM steps WHERE number = ? AND seq = ?", (place, step.seq))
+            self._db.execute("DELETE FROM steps WHERE row = ? AND seq = ?", (self._running[record.key], step.seq))
 
     def end(self, record: Record, state: State, *, response: Response | None = None, why: str = "") -> None:
         place = number(record.key)
@@ -246,12 +244,12 @@ class Sqlite:
             )
             if done.rowcount != 1:
                 raise Lost("the journal: the request was taken over by somebody else")
-            self._running.pop(place, None)
+            self._running.pop(record.key, None)
 
     def forget(self, record: Record) -> None:
         with self._lock, _translated():
             files.delete(self._db, number(record.key))
-            self._running.pop(number(record.key), None)
+            self._running.pop(record.key, None)
 
     # --- From time to time ---------------------------------------------------------------------
 
@@ -260,7 +258,7 @@ class Sqlite:
             for path in sorted(self.folder.glob("*.db")):
                 if path != self.path:
                     self._inherit(path)
-            for key in list(self._running.values()):
+            for key in list(self._running):
                 self._drop_stale(key)
             self._prune(self._db)
         orders.obey(self)
@@ -296,9 +294,9 @@ class Sqlite:
         assert record is not None
         best = self.find(key)
         if best is None or best.attempt <= record.attempt:
-            files.put(self._db, record)
+            row = files.put(self._db, record)
             if record.state is State.RUNNING:
-                self._running[number(key)] = key
+                self._running[key] = row
         files.delete(db, number(key))
 
     def _drop_stale(self, key: str) -> None:
@@ -309,7 +307,7 @@ class Sqlite:
             mine, best = files.find(self._db, key), self.find(key)
             if mine is not None and best is not None and best != mine and best.attempt >= mine.attempt:
                 files.delete(self._db, number(key))
-                self._running.pop(number(key), None)
+                self._running.pop(key, None)
         finally:
             self.release(key)
 
@@ -322,18 +320,15 @@ class Sqlite:
         if db is self._db:
             self._cursor = rows[-1][0] if len(rows) == PRUNE_MAX else -1
         too_old = self._now() - self._terms.keep
-        gone = [(place,) for place, state, changed in rows if state in (2, 4) and changed < too_old]
+        gone = [place for place, state, changed in rows if state in (2, 4) and changed < too_old]
         if gone:
-            with files.transaction(db):
-                db.executemany("DELETE FROM requests WHERE number = ?", gone)
-                db.executemany("DELETE FROM steps WHERE number = ?", gone)
+            files.delete(db, *gone)
 
     # --- For people ------------------------------------------------------------------------------
 
     def revive(self, record: Record, steps: Sequence[Step]) -> None:
         with self._lock, _translated():
-            files.put(self._db, judge.revived(record, steps, self._now()))
-            self._running[number(record.key)] = record.key
+            self._running[record.key] = files.put(self._db, judge.revived(record, steps, self._now()))
 
     def listing(self, state: State | None = None, limit: int = 1000) -> Sequence[Record]:
         with self._lock, _translated():
