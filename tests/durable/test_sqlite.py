@@ -15,7 +15,7 @@ from lastcall import durable
 from lastcall.durable import place
 from lastcall.durable.engine import Manner
 from lastcall.durable.journal import JournalError, Terms
-from lastcall.durable.record import State
+from lastcall.durable.record import State, full_key, number
 from lastcall.durable.sqlite import Reader, Sqlite
 from lastcall.durable.wsgi import Application, Environ, Start
 from support.durable import Remote, World, post
@@ -181,6 +181,44 @@ def test_a_file_that_is_no_database_is_set_aside(where: Path) -> None:
     assert "some of its requests" in said[0]
     (kept,) = where.glob("0.db.broken-*")
     assert kept.read_bytes() == b"no database " * 1000
+    journal.close()
+
+
+def test_what_is_said_to_be_new_is_new(where: Path) -> None:
+    """Whatever becomes of the file that says so: while others have it, when it is lost, and when the machine was started."""
+    remote = Remote()
+    app = shop(remote)
+    first, second = Sqlite(where, QUICK), Sqlite(where, QUICK)
+    with at_work(first):
+        post(app, {"order_id": "1"})
+    place = number(full_key("/send", "1"))
+    assert second._seen.may_have(place)
+    assert not second._seen.may_have(place + 1)
+    second.close()
+    first.close()
+    for harm in (
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b"x" * 100),
+        lambda path: os.truncate(path, 0),
+    ):
+        harm(where / "seen")
+        journal = Sqlite(where, QUICK)
+        assert journal._seen.may_have(place)
+        assert not journal._seen.may_have(place + 1)
+        with at_work(journal):
+            assert post(app, {"order_id": "1"}).status == 200
+        journal.close()
+    assert remote.calls == ["p"]
+
+
+def test_where_not_every_key_is_known_none_is_said_to_be_new(where: Path) -> None:
+    """A file cannot be read while the map is made: everybody looks everywhere."""
+    first = Sqlite(where, QUICK)
+    first.close()
+    (where / "seen").unlink()
+    (where / "7.db").write_bytes(b"no database " * 1000)
+    journal = Sqlite(where, QUICK)
+    assert journal._seen.may_have(17)
     journal.close()
 
 

@@ -3,6 +3,7 @@
     0.db, 1.db, ...      a file has one owner, who holds a flock on 0.lock: death releases it, and a new worker goes on
                          with the file. So there are as many files as there were workers at once
     claims               a byte for each key, locked (OFD) by whoever runs its request
+    seen                 a byte for each key that was ever seen (`seen.py`)
     orders/              what `lastcall journal` wants done, for the owners to find
 
 What a record means is `judge.py`'s, what stands in a file `files.py`'s. Here: which files there are, whose they are, and
@@ -29,6 +30,7 @@ from lastcall.durable import files, judge, orders
 from lastcall.durable.files import failure
 from lastcall.durable.journal import Full, JournalError, Lost, Terms
 from lastcall.durable.record import Record, Response, State, Step, number
+from lastcall.durable.seen import Seen
 
 FILES_MAX: Final = 1024
 """Of a journal: more than any machine has workers."""
@@ -66,7 +68,7 @@ class Sqlite:
         self._held: set[int] = set()  # by this process: its threads share the lock of the file
         self._unclaimed = threading.Condition(threading.Lock())
         self._others: dict[str, sqlite3.Connection] = {}
-        self._seen = 0
+        self._changed = 0
         self._begun = 0
         self._cursor = -1
         self._inherited: dict[Path, tuple[tuple[int, int], float]] = {}
@@ -74,9 +76,10 @@ class Sqlite:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._claims = os.open(folder / "claims", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self.path, self._mine = self._take_place()
+            self._db = self._open()
+            self._seen = Seen(folder, self._numbers, now())
         except OSError as error:
             raise JournalError(f"the journal {folder}: {error.strerror}") from error
-        self._db = self._open()
         self._running = dict(files.rows_running(self._db))
         """Of the requests in our file that have not ended: key and row."""
         _open.add(self)
@@ -125,6 +128,19 @@ class Sqlite:
                    f" ({len(found)})")  # fmt: skip
         return db
 
+    def _numbers(self) -> Iterator[int]:
+        """Of all keys in the journal. Raises OSError where a file cannot be read: its keys are not known."""
+        for path in self.folder.glob("*.db"):
+            try:
+                db = files.read_only(path)
+                try:
+                    if files.is_made(db):
+                        yield from (place for (place,) in db.execute("SELECT number FROM requests"))
+                finally:
+                    db.close()
+            except sqlite3.Error as error:
+                raise OSError(str(error)) from error
+
     # --- Claims ------------------------------------------------------------------------------
 
     def claim(self, key: str, patience: float) -> bool:
@@ -162,6 +178,8 @@ class Sqlite:
     # --- Looking -----------------------------------------------------------------------------
 
     def find(self, key: str) -> Record | None:
+        if not self._seen.may_have(number(key)):
+            return None
         with self._lock, _translated():
             found = [files.find(self._db, key)]
             found += [files.find_at_once(db, key) for db in self._read_others()]
@@ -170,11 +188,11 @@ class Sqlite:
     def _read_others(self) -> Iterator[sqlite3.Connection]:
         """The files of other workers, whoever owns them now."""
         changed = self.folder.stat().st_mtime_ns
-        if changed != self._seen:
+        if changed != self._changed:
             whole = self._look_around()
             # What changes twice within a tick of the kernel's clock looks as if it had changed once.
             settled = abs(time.time_ns() - changed) > SETTLED_NS
-            self._seen = changed if whole and settled else -1
+            self._changed = changed if whole and settled else -1
         return iter(self._others.values())
 
     def _look_around(self) -> bool:
@@ -209,6 +227,7 @@ class Sqlite:
 
     def begin(self, record: Record) -> None:
         self._begun += 1
+        self._seen.add(number(record.key))
         with self._lock, _translated():
             if self._terms.size and self._begun % ROOM_EVERY == 1:
                 self._require_room()
@@ -356,9 +375,11 @@ class Sqlite:
             self._let_go()
 
     def _let_go(self) -> None:
-        for fd in (self._claims, self._mine):
-            if fd >= 0:
-                os.close(fd)
+        if self._claims < 0:
+            return
+        self._seen.close()
+        os.close(self._claims)
+        os.close(self._mine)
         self._claims = self._mine = -1
 
 
