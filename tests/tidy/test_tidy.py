@@ -37,6 +37,7 @@ CATCH_ALLS = {
 CLEAN_UP = {
     ("runtime/sockets.py", "_tcp"),
     ("durable/files.py", "connect"),
+    ("durable/seen.py", "__init__"),
     ("runtime/sockets.py", "_unix"),
     ("runtime/serve.py", "_begin"),
     ("runtime/service.py", "claim"),

@@ -70,7 +70,8 @@ def records(death: Death, lanes: Iterable[tuple[Lane, str]], done: str = "") -> 
             steps=tuple(cuts.Step(step.name, round(max(0.0, step.at - lane.begun), 6), step.about) for step in lane.steps),
             steps_before=lane.forgotten, critical="inside" if lane.critical > 0 else "passed" if lane.critical else "",
             where=where, trace_id=cuts.trace_id(lane.trace), attempt=lane.attempt, done=done,
-            on_cut="" if done == Verdict.AGAIN.value else death.on_cut,
+            # The journal completes what is durable: nobody else is to.
+            on_cut="" if done == Verdict.AGAIN.value or lane.durable else death.on_cut,
             shortened=lane.shortened,
         )  # fmt: skip
         found.append(cut)

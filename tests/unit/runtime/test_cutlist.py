@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -46,6 +47,13 @@ def test_a_death_makes_a_record_of_each_request() -> None:
     assert old.cause.endswith("it had run for longer than request_timeout (1s)")
     assert young.cause.endswith("another request of it had run for longer than request_timeout (1s)")
     assert (young.where, young.client, young.attempt) == ("", "", 2)
+
+
+def test_what_is_durable_is_nobody_s_errand() -> None:
+    """The journal completes it; `on_cut` is for the others."""
+    death = replace(DEATH, on_cut="gift.repair:complete")
+    durable, other = records(death, [(replace(OLD, durable=True), ""), (YOUNG, "")], "answered 503")
+    assert (durable.on_cut, other.on_cut) == ("", "gift.repair:complete")
 
 
 def test_records_are_appended_by_one_instance_after_the_other(folder: Path) -> None:
