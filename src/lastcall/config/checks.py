@@ -21,6 +21,9 @@ from lastcall.core.settings import Settings
 # --- Settings among themselves -----------------------------------------------
 
 
+_EMPTIED = ("/run/", "/var/run/", "/dev/shm/", "/tmp/")  # noqa: S108 - compared, not used
+
+
 def relations(settings: Settings, places: Mapping[str, Place]) -> Iterator[Problem]:
     """Values that are sound one by one and make no sense together."""
     yield from _duplicates(settings, places)
@@ -36,6 +39,7 @@ def relations(settings: Settings, places: Mapping[str, Place]) -> Iterator[Probl
         text = f"a request may run for {request}, but a stop or a reload cuts it after {drain}"
         yield problem_at(places["drain_timeout"], text, f"set drain_timeout to {request} or more", fatal=False)
     yield from _routes(settings, places["replay_routes"])
+    yield from _journal(settings, places)
     if settings.max_requests_jitter and not settings.max_requests:
         text = "has no effect: workers are never recycled"
         yield problem_at(places["max_requests_jitter"], text, "set max_requests", fatal=False)
@@ -54,6 +58,17 @@ def _duplicates(settings: Settings, places: Mapping[str, Place]) -> Iterator[Pro
         if times > 1:
             last = [name for name, other in fixed if other == place][-1]
             yield problem_at(places[last], f"{place} is listened on {times} times", "name each address once")
+
+
+def _journal(settings: Settings, places: Mapping[str, Place]) -> Iterator[Problem]:
+    """A journal has to be there when the machine has started again."""
+    if settings.journal.startswith(_EMPTIED) or settings.journal == "memory:":
+        text = f"{settings.journal} does not outlive the machine, as durable requests should"
+        yield problem_at(places["journal"], text, "name a directory on a disk that stays", fatal=False)
+    defaults = Settings()
+    for name in ("durability", "journal_size", "journal_keep", "durable_wait"):
+        if not settings.journal and getattr(settings, name) != getattr(defaults, name):
+            yield problem_at(places[name], "has no effect: there is no journal", "set journal", fatal=False)
 
 
 def _routes(settings: Settings, place: Place) -> Iterator[Problem]:

@@ -56,6 +56,11 @@ def test_defaults_have_nothing_against_each_other() -> None:
             "warning: x.toml:1: replay_routes: '/x/* none' comes before 'GET|POST /x/* always', and hides it",
         ),
         ({"replay_routes": ("/x none",), "custody": "off"}, "replay_routes: has no effect: without custody nothing"),
+        (
+            {"journal": "/run/gift/journal"},
+            "warning: x.toml:1: journal: /run/gift/journal does not outlive the machine",
+        ),
+        ({"durability": "process"}, "warning: x.toml:1: durability: has no effect: there is no journal"),
         ({"daemon": True}, "warning: x.toml:1: daemon: a daemon has no stderr"),
     ],
 )
