@@ -79,7 +79,7 @@ def listed(server: Server) -> list[cuts.Cut]:
 def assert_named(scene: Stage, verdict: Verdict) -> None:
     """Every failure is a 503, the cut list has exactly those that have failed, and the ledgers know of no others."""
     failed = {one.id.replace("/", ".") for one in verdict.requests if not one.yes}
-    assert {one.what for one in verdict.requests if not one.yes} <= {"503"}, str(verdict)
+    assert {one.what for one in verdict.requests if not one.yes} <= {"503"}, f"{scene.ways.logged()}\n{verdict}"
     cut = [each for each in listed(scene.server) if each.uri == PATH]
     assert {each.done for each in cut} <= {"answered 503"}, cut
     assert sorted(each.request_id for each in cut) == sorted(failed)

@@ -7,6 +7,7 @@ accept(2) and the end of an answer is tried, without anybody having to list them
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -48,7 +49,7 @@ WATCHED: Final = frozenset({connection.__file__, worker.__file__, board.__file__
 """The modules whose lines count: all that touches a connection, the inbox, or the slot."""
 END: Final = b"done"
 """What every answer of `app` ends with."""
-QUIET_S: Final = 0.5
+QUIET_S: Final = 2.0
 """Seconds in which an answer comes that is on its way: everybody is on this machine, and nobody has anything else to do."""
 
 
@@ -61,7 +62,11 @@ class Scene:
     second: bytes = b""
     eager: bool = False
     """The second request is sent the moment that the first answer is there; else with the first."""
+    departs: bytes = b""
+    """What is missing of the first request, and is sent when the worker has given the connection away, as in a reload."""
     unix: bool = False
+    ends: bool = False
+    """The client waits for the end of the connection, as it has asked for."""
 
     @property
     def asked(self) -> int:
@@ -231,6 +236,9 @@ class World:
 
         sys.settrace(trace)
         lone.work()
+        if self.scene.departs:
+            lone.resting = True
+            lone._sweep(time.monotonic())
         sys.settrace(None)
         os.write(say, b"s")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -258,16 +266,28 @@ class World:
     def outcome(self) -> Outcome:
         """Have a worker that is not killed do the rest, and look at what the client has got."""
         lone = self._worker()
-        lone.work()
-        outcome = self._outcome
-        if self.scene.eager and not self._asked_twice:
+        try:
+            with contextlib.suppress(OSError):
+                self.client.send(self.scene.departs)
+            lone.work()
+            if self.scene.eager and not self._asked_twice:
+                self._await(lone)
+                with contextlib.suppress(OSError):
+                    self.client.send(self.scene.second)
             self._await(lone)
-            try:
-                self.client.send(self.scene.second)
-            except OSError as error:
-                outcome.ended = repr(error)
-        self._await(lone)
-        self.client.socket.settimeout(QUIET_S / 10)
+            self._read_answers()
+        finally:
+            for each in list(lone.connections.values()):
+                lone.close(each)
+            lone.epoll.close()
+            os.close(lone._nudge)
+            self._board.wipe(0)
+        self._outcome.runs = self._runs.read_text().split("\n")[:-1]
+        return self._outcome
+
+    def _read_answers(self) -> None:
+        outcome = self._outcome
+        self.client.socket.settimeout(QUIET_S)
         try:
             while len(outcome.statuses) < self.scene.asked:
                 answer = self.client.response()
@@ -279,13 +299,7 @@ class World:
             outcome.ended = repr(error)
         else:
             assert not self.client.leftover, "more than was asked for"
-        for each in list(lone.connections.values()):
-            lone.close(each)
-        lone.epoll.close()
-        os.close(lone._nudge)
-        self._board.wipe(0)
-        outcome.runs = self._runs.read_text().split("\n")[:-1]
-        return outcome
+            assert not self.scene.ends or self.client.closed(), "the client waits for the end"
 
     def _await(self, lone: Lone) -> None:
         """Until there is something for the client, or nothing to wait for."""

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from lastcall.core.slot import State
+from lastcall.runtime import progress
+from lastcall.runtime.board import SlotWriter
+from lastcall.runtime.worker.connection import Connection
 from simulation.mortal import Outcome, Scene, lives
 from support import http
 
@@ -27,6 +30,11 @@ PLAIN = [
 IN_PARTS = [
     Scene("a file", http.head("GET", "/file")),
     Scene("an answer in three parts", http.head("GET", "/stream"), SECOND, eager=True),
+]
+ENDS = [
+    Scene(f"{way}, {path}", http.head("GET", path, None, (("Connection", "close"),)), unix=way == "UNIX", ends=True)
+    for way in ("TCP", "UNIX")
+    for path in ("/plain", "/stream")
 ]
 UNIX = [
     Scene("GET", GET, unix=True),
@@ -72,6 +80,26 @@ def test_an_answer_in_several_parts_is_whole_or_cut(folder: Path, scene: Scene) 
     assert seen[0] < 60, f"cut at so many lines: {seen}"
 
 
+@pytest.mark.parametrize("scene", ENDS, ids=lambda scene: scene.name)
+def test_a_connection_that_is_not_kept_ends(folder: Path, scene: Scene) -> None:
+    """FastCGI fronts that do not keep their connections wait for it, though the answer says where it ends."""
+    for _, outcome in lives(folder, scene):
+        if not scene.unix:
+            assert_right(scene, outcome)
+
+
+def test_a_connection_that_is_given_away_has_one_owner(folder: Path) -> None:
+    """Whoever dies between putting it into the inbox and letting go of it: it is not given to two."""
+    scene = Scene("half a head", GET[:20], departs=GET[20:])
+    closed = 0
+    for _, outcome in lives(folder, scene):
+        assert outcome.runs == ["GET /plain"] * len(outcome.statuses), outcome
+        assert not outcome.fates
+        assert outcome.ended != "silence"
+        closed += not outcome.statuses
+    assert closed < 12, "between the note that it is given away, and the inbox"
+
+
 @pytest.mark.parametrize("scene", UNIX, ids=lambda scene: scene.name)
 def test_a_unix_socket_has_one_weak_point(folder: Path, scene: Scene) -> None:
     """Between taking the request and sending the answer: some lines, which nothing else comes between."""
@@ -108,3 +136,40 @@ def test_a_request_that_is_run_again_survives_another_death(folder: Path) -> Non
     for _, outcome in lives(folder, scene, before=(first,)):
         assert_right(scene, outcome)
         assert outcome.statuses == [200], outcome
+
+
+# --- Would it find a bug? --------------------------------------------------------------------
+
+
+def assert_all_answered(folder: Path) -> None:
+    scene = Scene("GET", GET)
+    for _, outcome in lives(folder, scene):
+        assert_right(scene, outcome)
+        assert outcome.statuses == [200], outcome
+
+
+def test_an_answer_that_is_called_cut_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it would be if nobody asked the kernel what was written."""
+    monkeypatch.setattr(progress, "counts", lambda _sock: None)
+    with pytest.raises(AssertionError):
+        assert_all_answered(folder)
+
+
+def test_a_request_that_is_answered_twice_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it would be if a worker did not write down that it answers."""
+    monkeypatch.setattr(SlotWriter, "mark", lambda _self, _fd, _state: None)
+    with pytest.raises(AssertionError, match="more than was asked for"):
+        assert_all_answered(folder)
+
+
+def test_a_request_that_is_taken_too_early_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it was: taken before the answer was sent, which is all that can be done with a UNIX socket."""
+    fresh = Connection.fresh
+
+    def uncounted(self: Connection) -> None:
+        fresh(self)
+        self.counted = False
+
+    monkeypatch.setattr(Connection, "fresh", uncounted)
+    with pytest.raises(AssertionError):
+        assert_all_answered(folder)

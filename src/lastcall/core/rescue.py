@@ -61,6 +61,8 @@ class Found:
     state: State
     due: int = 0
     """Bytes of a request that has been answered, which are to be taken off before anybody else reads."""
+    clean: bool = False
+    """Nothing else of the request will come, and nothing has come behind it."""
 
 
 def examine(lane: Lane | None, state: State, counts: Counts | None) -> Found:
@@ -74,12 +76,12 @@ def examine(lane: Lane | None, state: State, counts: Counts | None) -> Found:
     if lane is None:
         return Found(None, state)
     if lane.done:
-        return Found(None, State.TAKEN if state is State.TAKEN else State.WHOLE)
+        return Found(None, state if state in (State.TAKEN, State.OVER) else State.WHOLE)
     if state in (State.WHOLE, State.TAKEN):
-        return Found(lane, state)
+        return Found(lane, state, clean=state is State.WHOLE)
     if state is State.TAKING:
         whole = counts is not None and counts.unread >= lane.unread
-        return Found(lane, State.WHOLE if whole else State.TAKEN)
+        return Found(lane, State.WHOLE if whole else State.TAKEN, clean=lane.due == lane.unread)
     if counts is None:
         return Found(lane, state)
     if counts.written is None:
@@ -96,7 +98,7 @@ def _answering(lane: Lane, state: State, *, written: int, taken: int) -> Found:
     progress = (written - lane.written) % WRAP
     due = 0 if (taken - lane.taken) % WRAP >= lane.due else lane.due
     if progress == 0:
-        return Found(lane, State.WHOLE if due else State.TAKEN)
+        return Found(lane, State.WHOLE if due else State.TAKEN, clean=lane.due == lane.unread)
     if lane.length and progress == lane.length:
         return Found(None, State.WHOLE, due)
     return Found(lane, state)
@@ -106,7 +108,7 @@ def judge(lane: Lane | None, state: State, *, rule: Replay, taken_by: int = 0) -
     """`lane` is the request that the application had begun on this connection; `taken_by` counts the workers that requests
     like it have taken with them, this one included; 0: nobody blames the request.
     """
-    if state >= State.ANSWERING:
+    if state >= State.OVER:
         return Verdict.CUT
     if lane is None:
         return Verdict.PASS_ON if state is State.WHOLE else Verdict.REFUSE

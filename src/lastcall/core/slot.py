@@ -90,9 +90,13 @@ class State(enum.IntEnum):
     """A part of the request that is to be answered next has been taken from the kernel."""
     TAKING = 3
     """A request that is whole is just being taken; not a byte of its answer has left."""
-    ANSWERING = 4
+    OVER = 4
+    """All has been answered, and nothing follows: it is about to be closed, and its client may wait for that."""
+    GIVEN = 5
+    """It is in the inbox, or is just being put there: it is no longer this worker's."""
+    ANSWERING = 6
     """A byte of its answer may have left, and the request may have been taken; where the answer ends stands in it."""
-    OPEN_ENDED = 5
+    OPEN_ENDED = 7
     """The same, and only the connection's end will say where it ends."""
 
 

@@ -12,6 +12,7 @@ import array
 import os
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,14 +77,19 @@ class Inbox:
         """Readable when a connection waits."""
         return self._out.fileno()
 
-    def put(self, parcel: Parcel) -> bool:
-        """Hand a connection over; False when there is no room. The caller then closes its own descriptor, or keeps it."""
+    def put(self, parcel: Parcel, about_to: Callable[[], None] | None = None) -> bool:
+        """Hand a connection over; False when there is no room. The caller then closes its own descriptor, or keeps it.
+
+        `about_to` is called just before, when everything is ready.
+        """
         client = parcel.client.encode("latin-1", "replace")[:255]
         if len(parcel.carried) > CARRIED_MAX:
             return False
         refusal = b"" if parcel.refusal is None else msgspec.json.encode(parcel.refusal)
         head = _HEAD.pack(parcel.listener, len(client), parcel.port, parcel.continued, parcel.attempt, len(refusal))
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [parcel.fd]))]
+        if about_to is not None:
+            about_to()
         try:
             self._in.sendmsg([head, client, refusal, parcel.carried], rights)
         except (

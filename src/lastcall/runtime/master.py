@@ -407,11 +407,15 @@ class Master:
         except OSError as error:
             self._refuse_upgrade(f"{self._upgrade.program.path}: {error.strerror}")
 
+    def _is_busy(self) -> bool:
+        """Something is under way that would not cross an exec."""
+        return self._rescue.busy or self._completer.busy or self._telling.busy
+
     def _go_on_with_the_upgrade(self) -> None:
         """Nothing is left to be done by this image: let the next one begin, or do without it where we are to end."""
         if self._state.phase is not lc.Phase.RUNNING:
             self._answer(self._upgrade.cancel(), ok=False, text=lc.STOPPING)
-        elif self._upgrade.ready and self._state.announced and not (self._rescue.busy or self._completer.busy):
+        elif self._upgrade.ready and self._state.announced and not self._is_busy():
             program = self._upgrade.program
             self._answer_statuses(math.inf)
             self._write(notes.Reexecuting(program.path, program.argv))

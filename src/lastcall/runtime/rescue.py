@@ -322,6 +322,8 @@ class Rescue:
                 self._refuse(rescued, fd, _refusal(STATUSES[verdict], found))
                 return
             case Verdict.CUT:
+                if found.state is State.OVER:
+                    _take_off(fd)
                 with socket.socket(fileno=fd) as sock:
                     if found.state is State.OPEN_ENDED:
                         reset_at_close(sock)
@@ -396,7 +398,7 @@ def _refusal(status: int, found: Found) -> Refusal:
         503: "The worker that was running this request has died before it had answered.",
         504: "This request was ended for having run too long.",
     }[status]
-    keep = bool(lane.exchange) and lane.kept and found.state is State.WHOLE
+    keep = bool(lane.exchange) and lane.kept and found.clean
     step = "" if lane.step is None else lane.step.name
     if lane.durable and status == 503:
         detail += " It is in the journal, and will be completed."

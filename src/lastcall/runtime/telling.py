@@ -51,6 +51,11 @@ class Telling:
         """It is dead."""
         self._untold = [each for each in self._untold if each.link is not link]
 
+    @property
+    def busy(self) -> bool:
+        """Something is still to be said."""
+        return bool(self._untold)
+
     def next_due(self) -> float | None:
         return min((each.due for each in self._untold), default=None)
 

@@ -29,6 +29,8 @@ def lane(method: str = "POST", attempt: int = 1, critical: float = 0.0, *, durab
 CASES = [
     (None, State.WHOLE, Verdict.PASS_ON),
     (None, State.TAKEN, Verdict.REFUSE),
+    (None, State.OVER, Verdict.CUT),
+    (None, State.GIVEN, Verdict.CUT),
     (None, State.ANSWERING, Verdict.CUT),
     (None, State.OPEN_ENDED, Verdict.CUT),
     (lane("GET"), State.WHOLE, Verdict.AGAIN),
@@ -112,8 +114,8 @@ BEHIND = replace(NOTED, unread=55)
 ANSWERING, OPEN_ENDED, TAKING = State.ANSWERING, State.OPEN_ENDED, State.TAKING
 
 EXAMPLES = [
-    ("nothing was sent", NOTED, ANSWERING, Counts(1000, 500, 40), Found(NOTED, State.WHOLE)),
-    ("nothing was sent, though it was taken", NOTED, ANSWERING, Counts(1000, 540, 0), Found(NOTED, State.TAKEN)),
+    ("nothing was sent", NOTED, ANSWERING, Counts(1000, 500, 40), Found(NOTED, State.WHOLE, clean=True)),
+    ("nothing was sent, though it was taken", NOTED, ANSWERING, Counts(1000, 540, 0), Found(NOTED, State.TAKEN, clean=True)),
     ("a part was sent", NOTED, ANSWERING, Counts(1069, 500, 40), Found(NOTED, ANSWERING)),
     ("all was sent", NOTED, ANSWERING, Counts(1070, 500, 40), Found(None, State.WHOLE, due=40)),
     ("and taken", NOTED, ANSWERING, Counts(1070, 540, 0), Found(None, State.WHOLE)),
@@ -128,18 +130,19 @@ EXAMPLES = [
     ("nobody knows how long it is", replace(NOTED, length=0), OPEN_ENDED, Counts(1070, 540, 0),
      Found(replace(NOTED, length=0), OPEN_ENDED)),
     ("the kernel says nothing", NOTED, ANSWERING, None, Found(NOTED, ANSWERING)),
-    ("the kernel says nothing of what was taken", NOTED, TAKING, None, Found(NOTED, State.TAKEN)),
-    ("UNIX, not taken", NOTED, TAKING, Counts(None, 0, 40), Found(NOTED, State.WHOLE)),
-    ("UNIX, taken", NOTED, TAKING, Counts(None, 0, 0), Found(NOTED, State.TAKEN)),
+    ("the kernel says nothing of what was taken", NOTED, TAKING, None, Found(NOTED, State.TAKEN, clean=True)),
+    ("UNIX, not taken", NOTED, TAKING, Counts(None, 0, 40), Found(NOTED, State.WHOLE, clean=True)),
+    ("UNIX, taken", NOTED, TAKING, Counts(None, 0, 0), Found(NOTED, State.TAKEN, clean=True)),
     ("UNIX, taken, more behind", BEHIND, TAKING, Counts(None, 0, 15), Found(BEHIND, State.TAKEN)),
     ("UNIX, sent", NOTED, ANSWERING, Counts(None, 0, 0), Found(None, State.WHOLE)),
     ("UNIX, sent, more behind", BEHIND, ANSWERING, Counts(None, 0, 15), Found(BEHIND, ANSWERING)),
     ("UNIX, in parts", NOTED, OPEN_ENDED, Counts(None, 0, 0), Found(NOTED, OPEN_ENDED)),
     ("done", replace(NOTED, done=True), ANSWERING, None, Found(None, State.WHOLE)),
+    ("done, and nothing follows", replace(NOTED, done=True), State.OVER, None, Found(None, State.OVER)),
     ("done, and more was taken", replace(NOTED, done=True), State.TAKEN, None, Found(None, State.TAKEN)),
     ("not begun", None, State.TAKEN, None, Found(None, State.TAKEN)),
     ("just accepted", None, State.UNKNOWN, None, Found(None, State.WHOLE)),
-    ("running", NOTED, State.WHOLE, None, Found(NOTED, State.WHOLE)),
+    ("running", NOTED, State.WHOLE, None, Found(NOTED, State.WHOLE, clean=True)),
 ]  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def test_a_note_is_compared_with_the_counts(pair: tuple[socket.socket, socket.so
     client.sendall(b"x" * 40)
     lane = Lane(0, 1.0, 1, "r", "GET", "/", "c", fd=server.fileno(), length=7, due=40, unread=40)
     eventually(lambda: progress.waiting(server) == 40, "it has arrived")
-    assert progress.examine(server.fileno(), lane, State.ANSWERING) == Found(lane, State.WHOLE)
+    assert progress.examine(server.fileno(), lane, State.ANSWERING) == Found(lane, State.WHOLE, clean=True)
     server.sendall(b"answer\n")
     assert progress.examine(server.fileno(), lane, State.ANSWERING) == Found(None, State.WHOLE, due=40)
     server.recv(40)

@@ -23,6 +23,7 @@ from lastcall.core.slot import State
 from lastcall.gateway.wsgi import ClientGone
 from lastcall.protocol.exchange import Codec, Request
 from lastcall.runtime import progress
+from lastcall.runtime.inbox import Inbox, Parcel
 from lastcall.runtime.sockets import reset_at_close
 from lastcall.runtime.worker.body import Spool
 from lastcall.runtime.worker.outgoing import NoRoom, Outgoing
@@ -223,8 +224,11 @@ class Connection:
         self._pen.mark(self.fd, State.TAKEN)
 
     def settled(self) -> None:
-        """Nothing of an answer is left to be sent: from here on it is the next request that counts."""
-        self._pen.mark(self.fd, State.WHOLE if self.peeks or self.codec.idle else State.TAKEN)
+        """Nothing of an answer is left to be sent: from here on it is the next request that counts, if there will be one."""
+        if self.codec.keep:
+            self._pen.mark(self.fd, State.WHOLE if self.peeks or self.codec.idle else State.TAKEN)
+        else:
+            self._pen.mark(self.fd, State.OVER)
 
     def _answer(self, length: int) -> None:
         """A byte of the answer is about to leave. First it is written down: a request that is answered is not run again.
@@ -461,12 +465,24 @@ class Connection:
         """Close in order: what is unread would make it a reset."""
         if self.peeked:
             self._drop(self.peeked)
+        self._pen.mark(self.fd, State.OVER)
+        self.leave()
+
+    def give(self, inbox: Inbox, parcel: Parcel) -> bool:
+        """Put it into the inbox; False when there is no room. Afterwards it is no longer ours: `leave` it."""
+        # Noted before, and not after: whoever finds it here as well must not give it to a second worker.
+        if inbox.put(parcel, lambda: self._pen.mark(self.fd, State.GIVEN)):
+            return True
+        self.settled()
+        return False
+
+    def leave(self) -> None:
+        """Let go of it, whoever has it now."""
         if self.out is not None:
             self.out.close()
         self.drop_body()
-        # For the next connection that gets this number, from its first moment on:
-        self._pen.mark(self.fd, State.UNKNOWN)
         self.sock.close()
+        self._pen.mark(self.fd, State.UNKNOWN)  # for the next connection that gets this number
 
 
 def _send_at_once(fd: int, data: bytes) -> int:

@@ -611,6 +611,8 @@ class Worker:
         outcome = wsgi.run(self.app, env, connection.codec, connection)
         connection.running = False
         connection.lane = None
+        if outcome.gone:
+            connection.codec.keep = False
         if not connection.out:
             slot.done(lane)
             connection.settled()
@@ -622,8 +624,6 @@ class Worker:
                     self.settings.pool, self.pid, f"{request.method} {request.target}", identity, outcome.error
                 )
             )
-        if outcome.gone:
-            connection.codec.keep = False
         if self.place.access_log is not None:
             self._log_access(self.place.access_log, request, env, outcome, began, identity, before)
         self.requests += 1
@@ -767,13 +767,12 @@ class Worker:
         parcel = Parcel(
             connection.fd, connection.listener, connection.client, int(connection.port), carried, connection.continued
         )
-        if not self.place.inbox.put(parcel):
+        if not connection.give(self.place.inbox, parcel):
             return False
-        connection.peeked = 0  # the next worker's to read
         # By hand: epoll forgets a descriptor only when its last duplicate is closed, and one is on its way.
         self.unwatch(connection)
         self.connections.pop(connection.fd, None)
-        connection.close()
+        connection.leave()
         self.place.slot.connections = len(self.connections)
         return True
 
