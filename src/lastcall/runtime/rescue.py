@@ -89,6 +89,8 @@ class Owed:
     refusal: Refusal
     written: int | None
     """Bytes that the connection had been written until then; None where the kernel does not count."""
+    until: float
+    """When it has been given, or never will be: the connection may carry other requests by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +276,7 @@ class Rescue:
             owed = self._owed.pop(progress.cookie(sock), None)
             counts = None if owed is None else progress.counts(sock)
             sock.detach()
-        if owed is None:
+        if owed is None or owed.until <= self._port.now():
             return False
         if rescue.is_owed(state, owed.written, None if counts is None else counts.written):
             self._refuse(rescued, fd, owed.refusal)
@@ -340,7 +342,8 @@ class Rescue:
             cookie, counts = progress.cookie(sock), progress.counts(sock)
             sock.detach()
         if cookie:
-            self._owed[cookie] = Owed(refusal, None if counts is None else counts.written)
+            until = self._port.now() + SHELTER
+            self._owed[cookie] = Owed(refusal, None if counts is None else counts.written, until)
         if len(self._owed) > OWED_MAX:
             del self._owed[next(iter(self._owed))]
         parcel = Parcel(fd, rescued.listener, rescued.client, rescued.port, b"", False, 1, refusal)
