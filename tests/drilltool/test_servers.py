@@ -138,7 +138,7 @@ def test_php_fpm_goes_down_with_a_broken_configuration(drilled: Drilled) -> None
 # --- lastcall --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strategies", ["none,term,quit", "hup,usr2", "recycle,stop"])
+@pytest.mark.parametrize("strategies", ["none,term,quit", "hup,usr2", "recycle,kill-master,stop"])
 def test_lastcall_loses_nothing(drilled: Drilled, strategies: str) -> None:
     """Under any of these; a stop without a start refuses, which is safe."""
     drill, code = drilled("--strategy", strategies, *ONCE)
