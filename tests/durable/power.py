@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from lastcall import durable
-from lastcall.durable import place
+from lastcall.durable import place, seen
 from lastcall.durable.engine import Manner
 from lastcall.durable.journal import Terms
 from lastcall.durable.sqlite import Sqlite
@@ -69,10 +69,14 @@ class Disk:
         self._folder = folder
         self._files: dict[str, File] = {}
         self.marks: list[str] = []
+        self._seen = 0
 
     def take(self, op: Op) -> None:
         if Path(op.path).name == MARKS:
             self.marks += op.data.decode().splitlines()
+            return
+        if Path(op.path).name == seen.NAME:
+            self._seen = op.offset  # a map, whose writes nobody syncs: after a cut it is empty, or not there
             return
         if op.path == self._folder:
             for path, file in list(self._files.items()):
@@ -98,6 +102,9 @@ class Disk:
         whole or in part, and so is each change of a name.
         """
         where.mkdir()
+        if chance.random() < share:
+            (where / seen.NAME).touch()
+            os.truncate(where / seen.NAME, self._seen)
         for path, file in self._files.items():
             if (file.gone or not file.named) and chance.random() >= share:
                 continue
