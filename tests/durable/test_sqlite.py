@@ -172,6 +172,33 @@ def test_a_damaged_file_is_set_aside_and_what_can_be_read_of_it_is_kept(where: P
     journal.close()
 
 
+def test_a_damaged_file_that_nobody_owns_holds_nothing_up(where: Path) -> None:
+    """It is set aside by whoever tidies up, who has what could be read of it; what waits in other files is completed."""
+    remote, said = Remote(), list[str]()
+    app = shop(remote, 5000)
+    first, second, third = Sqlite(where, QUICK, tell=said.append), Sqlite(where, QUICK), Sqlite(where, QUICK)
+    with at_work(second):
+        for number in range(40):
+            post(app, {"order_id": str(number)})
+    damaged = second.path
+    second.close()
+    with damaged.open("r+b") as file:
+        file.seek(20 * 4096)
+        file.write(os.urandom(4096))
+    world = World(lambda: third, lambda journal: journal.close())
+    world.workers.append(third)
+    remote.die = "before"
+    assert world.call(third, app, "left") is None
+    remote.die = ""
+    first._look_around()
+    assert [answer.status for answer in World(lambda: first, lambda _: None).recover(first, app)] == [200]
+    assert str(damaged) in said[0]
+    assert "is damaged" in said[0]
+    assert not damaged.exists()
+    assert len(first.listing()) > 1
+    first.close()
+
+
 def test_a_file_that_is_no_database_is_set_aside(where: Path) -> None:
     """Whatever it is, it is not thrown away."""
     where.mkdir()

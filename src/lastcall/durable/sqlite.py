@@ -102,7 +102,7 @@ class Sqlite:
             os.close(self._mine)
             raise failure(error) from error
         except sqlite3.DatabaseError as error:
-            db = self._set_aside(error)
+            db = self._begin_anew(error)
         if self._terms.size:
             self._pages = max(64, self._terms.size // self._terms.sharers // _PAGE)
             db.execute(f"PRAGMA max_page_count = {int(self._pages * RESERVE) + 256}")
@@ -113,20 +113,26 @@ class Sqlite:
                 os.close(fd)
         return db
 
-    def _set_aside(self, error: sqlite3.Error) -> sqlite3.Connection:
-        """Begin a new file in the place of a damaged one, which is kept; what can be read of it is taken over."""
-        there = self.path.with_name(f"{self.path.name}.broken-{int(self._now())}")
-        found, whole = files.salvage(self.path)
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                Path(f"{self.path}{suffix}").rename(f"{there}{suffix}")
+    def _begin_anew(self, error: sqlite3.Error) -> sqlite3.Connection:
+        """Our own file is damaged: begin a new one in its place, with what can be read of it."""
+        found = self._set_aside(self.path, error)
         db = files.connect(self.path, durability=self._terms.durability)
         for record in found:
             files.put(db, record)
-        rest = "all of its requests" if whole else "some of its requests, and there may be others in it,"
-        self._tell(f"the journal's file {self.path} is damaged ({error}) and set aside as {there}: {rest} were taken over"
-                   f" ({len(found)})")  # fmt: skip
         return db
+
+    def _set_aside(self, path: Path, error: sqlite3.Error) -> list[Record]:
+        """Keep a damaged file under another name; what can be read of it."""
+        there = path.with_name(f"{path.name}.broken-{int(self._now())}")
+        found, whole = files.salvage(path)
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{path}{suffix}").rename(f"{there}{suffix}")
+        rest = "all of its requests" if whole else "some of its requests, and there may be others in it,"
+        self._tell(
+            f"the journal's file {path} is damaged ({error}) and set aside as {there}: {rest} were taken over ({len(found)})"
+        )
+        return found
 
     def _numbers(self) -> Iterator[int]:
         """Of all keys in the journal. Raises OSError where a file cannot be read: its keys are not known."""
@@ -293,8 +299,12 @@ class Sqlite:
         try:
             db = files.connect(path, durability=self._terms.durability)
         except sqlite3.Error as error:
-            os.close(lock)
-            raise failure(error) from error
+            with contextlib.closing(os.fdopen(lock, "rb")):
+                if isinstance(error, sqlite3.OperationalError):  # a full disk: nothing is wrong with the file
+                    raise failure(error) from error
+                for record in self._set_aside(path, error):
+                    self._take_in(record)
+            return
         try:
             for brief in list(files.briefly(db, "state IN (1, 3)")):
                 if self._try(number(brief.key)):
@@ -311,12 +321,23 @@ class Sqlite:
     def _move(self, db: sqlite3.Connection, key: str) -> None:
         record = files.find(db, key)
         assert record is not None
-        best = self.find(key)
+        self._keep_best(record)
+        files.delete(db, number(key))
+
+    def _take_in(self, record: Record) -> None:
+        """One that stood in a damaged file; if somebody runs it, he has it."""
+        if self._try(number(record.key)):
+            try:
+                self._keep_best(record)
+            finally:
+                self.release(record.key)
+
+    def _keep_best(self, record: Record) -> None:
+        best = self.find(record.key)
         if best is None or best.attempt <= record.attempt:
             row = files.put(self._db, record)
             if record.state is State.RUNNING:
-                self._running[key] = row
-        files.delete(db, number(key))
+                self._running[record.key] = row
 
     def _drop_stale(self, key: str) -> None:
         """A request that somebody else has adopted, and may have finished since."""
