@@ -88,7 +88,11 @@ class Recovery:
 
     def _look(self, engine: Engine) -> None:
         journal = engine.journal
-        journal.tidy()
+        trouble: JournalError | None = None
+        try:
+            journal.tidy()
+        except JournalError as error:
+            trouble = error  # with what another has left; ours need not wait for it
         for key in journal.orphans():
             if self._worker.draining or self._worker.resting:
                 return
@@ -100,6 +104,8 @@ class Recovery:
                 journal.release(key)
             if record is not None and record.state is State.RUNNING and self._may_run(engine, record):
                 self._complete(engine, record)
+        if trouble is not None:
+            raise trouble
 
     def _may_run(self, engine: Engine, record: Record) -> bool:
         """A kind of request that has ended workers by a fault of its own is left alone for a while, or for good."""
