@@ -190,7 +190,7 @@ def _part(left: dict[int, Rescued], bequest: Bequest) -> None:
     lanes = {lane.fd: lane for lane in (slot.lanes if slot.serial == bequest.serial else ())}
     parcels = []
     for number, rescued in left.items():
-        if number < len(states) and states[number] < State.ANSWERING:
+        if number < len(states) and states[number] < State.OVER:
             lane = lanes.get(number)
             refusal = None
             if lane is not None:

@@ -432,6 +432,7 @@ def main() -> None:
     wake, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write)
     signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     plan, seen = map(Path, sys.argv[1:])
     with seen.open("ab", buffering=0) as out:
         Engine(msgspec.json.decode(plan.read_bytes(), type=Plan), out).run(wake)

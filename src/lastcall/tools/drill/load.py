@@ -40,11 +40,16 @@ class Load:
         self._lock = threading.Lock()  # whoever shows how far it is looks from a thread of its own
         config = folder / f"load-{number}.json"
         config.write_bytes(msgspec.json.encode(plan))
-        self._process = Process(
-            [sys.executable, "-m", "lastcall.tools.drill.engine", str(config), str(self._path)],
-            folder / f"load-{number}.log",
-            env={"PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))},
-        )
+        # Until it has a handler, `stop` must not end it: it inherits the mask.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            self._process = Process(
+                [sys.executable, "-m", "lastcall.tools.drill.engine", str(config), str(self._path)],
+                folder / f"load-{number}.log",
+                env={"PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))},
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __enter__(self) -> Self:
         return self
