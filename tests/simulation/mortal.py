@@ -37,7 +37,7 @@ from lastcall.runtime.port import Woken
 from lastcall.runtime.rescue import Fate, Grave, Rescue
 from lastcall.runtime.worker import connection, worker
 from lastcall.runtime.worker.worker import Place, Worker
-from support import http
+from support import fcgi, http
 from support.processes import WITHIN_S
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Scene:
     """The second request is sent the moment that the first answer is there; else with the first."""
     departs: bytes = b""
     """What is missing of the first request, and is sent when the worker has given the connection away, as in a reload."""
+    fastcgi: bool = False
     unix: bool = False
     ends: bool = False
     """The client waits for the end of the connection, as it has asked for."""
@@ -142,7 +143,7 @@ class World:
         self._file.write_bytes(b"x" * 100 + END)
         (folder / "u.sock").unlink(missing_ok=True)
         address = parse(f"unix:{folder}/u.sock" if scene.unix else "127.0.0.1:0")
-        self._listener = sockets.listen(address, fastcgi=False, backlog=8, access=sockets.SocketFile(0o600))
+        self._listener = sockets.listen(address, fastcgi=scene.fastcgi, backlog=8, access=sockets.SocketFile(0o600))
         self._inbox = inbox.Inbox()
         self._board = slots
         self._log = log
@@ -290,16 +291,33 @@ class World:
         self.client.socket.settimeout(QUIET_S)
         try:
             while len(outcome.statuses) < self.scene.asked:
-                answer = self.client.response()
-                assert answer.status != 200 or answer.body.endswith(END)
-                outcome.statuses.append(answer.status)
+                status, body = self._answer()
+                assert status != 200 or body.endswith(END)
+                outcome.statuses.append(status)
         except TimeoutError:
             outcome.ended = "silence"
-        except (http.Closed, OSError) as error:
+        except (http.Closed, fcgi.Cut, OSError) as error:
             outcome.ended = repr(error)
         else:
-            assert not self.client.leftover, "more than was asked for"
+            assert not self.client.leftover + self._more(), "more than was asked for"
             assert not self.scene.ends or self.client.closed(), "the client waits for the end"
+
+    def _answer(self) -> tuple[int, bytes]:
+        """The next one. Raises TimeoutError, Closed, Cut, OSError."""
+        if self.scene.fastcgi:
+            response = fcgi.receive(self.client.socket)
+            return int(response.status.split()[0]), response.body
+        answer = self.client.response()
+        return answer.status, answer.body
+
+    def _more(self) -> bytes:
+        """What has come besides; an end is nothing."""
+        if not select.select([self.client.socket], [], [], 0)[0]:
+            return b""
+        try:
+            return self.client.socket.recv(1 << 16, socket.MSG_PEEK)
+        except ConnectionResetError:
+            return b""
 
     def _await(self, lone: Lone) -> None:
         """Until there is something for the client, or nothing to wait for."""

@@ -16,12 +16,24 @@ from lastcall.runtime import progress
 from lastcall.runtime.board import SlotWriter
 from lastcall.runtime.worker.connection import Connection
 from simulation.mortal import Outcome, Scene, lives
-from support import http
+from support import fcgi, http
 
 GET = http.head("GET", "/plain")
 POST = http.head("POST", "/order", b"rose") + b"rose"
 SECOND = http.head("GET", "/second")
 
+
+def front(method: str, path: str, body: bytes = b"", *, keep: bool = True) -> bytes:
+    """What a FastCGI front sends."""
+    variables = {"REQUEST_METHOD": method, "REQUEST_URI": path, "SCRIPT_NAME": path, "CONTENT_LENGTH": str(len(body))}
+    return fcgi.message(variables, body, keep=keep)
+
+
+FASTCGI = [
+    Scene("GET", front("GET", "/plain"), front("GET", "/second"), eager=True, fastcgi=True),
+    Scene("POST", front("POST", "/order", b"rose"), front("GET", "/second"), eager=True, fastcgi=True),
+    Scene("GET, not kept", front("GET", "/plain", keep=False), fastcgi=True, ends=True),
+]
 PLAIN = [
     Scene("GET, and the next request the moment that the answer is there", GET, SECOND, eager=True),
     Scene("GET, and the next request at once", GET, SECOND),
@@ -68,6 +80,15 @@ def test_an_answer_in_one_piece_is_never_cut(folder: Path, scene: Scene) -> None
             assert outcome.statuses == [200, 200], outcome
         else:
             assert outcome.statuses in ([200, 200], [503]), outcome
+
+
+@pytest.mark.parametrize("scene", FASTCGI, ids=lambda scene: scene.name)
+def test_a_fronts_connection_outlives_all_of_its_requests(folder: Path, scene: Scene) -> None:
+    """FastCGI: the next request is answered on the same connection, also after a refusal."""
+    for _, outcome in lives(folder, scene):
+        assert_right(scene, outcome)
+        assert outcome.statuses[1:] == [200] * (scene.asked - 1), outcome
+        assert outcome.statuses[0] == 200 or scene.name == "POST", outcome
 
 
 @pytest.mark.parametrize("scene", IN_PARTS, ids=lambda scene: scene.name)
