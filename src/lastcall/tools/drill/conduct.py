@@ -17,7 +17,7 @@ import msgspec
 from lastcall.tools.drill.engine import Plan
 from lastcall.tools.drill.judge import Books, Judgement, Mark, longest
 from lastcall.tools.drill.ledgers import Hold
-from lastcall.tools.drill.load import Load
+from lastcall.tools.drill.load import FLOWS_S, Load
 from lastcall.tools.drill.outcomes import Outcome, Seen
 from lastcall.tools.drill.probe import Probe
 from lastcall.tools.drill.processes import Failed, pause, wait_until
@@ -136,6 +136,7 @@ class _Rehearsal:
     watch: Watch
 
     def run(self, steps: Sequence[Step]) -> None:
+        self.load.more(1, self.settings.timeout + FLOWS_S)  # the load is up
         self.load.flow(WARM_S)
         if steps:
             for step in steps:
