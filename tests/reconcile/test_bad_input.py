@@ -5,13 +5,16 @@ from __future__ import annotations
 import gzip
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from lastcall.tools.reconcile.duck import Duck
 from reconcile.conftest import Ask
 
 GOOD = "id,amount\na,1\nb,2\n"
@@ -238,6 +241,16 @@ def test_what_is_no_verdict_does_not_look_like_one(
     done = ask("id\na\n", "id\na\n")
     assert done.code == 2
     assert f"no verdict: {says}" in done.err
+
+
+def test_ctrl_c_in_the_middle_of_a_query(folder: Path) -> None:
+    """It ends, however long it would have taken."""
+
+    def tell(_: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with closing(Duck(folder, "512MiB", tell)) as duck, pytest.raises(KeyboardInterrupt):
+        duck.run("SELECT count(*) FROM range(1_000_000_000_000) numbers(n) WHERE hash(n) = 1", what="counting")
 
 
 def test_a_disk_that_is_full(ask: Ask, folder: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,14 +50,18 @@ class Duck:
         """The rows of a statement. Raises NoVerdict with what DuckDB says."""
         if what is None:
             return self._execute(sql, values)
-        done = threading.Event()
-        teller = threading.Thread(target=self._watch, args=(what, done), daemon=True)
-        teller.start()
-        try:
-            return self._execute(sql, values)
-        finally:
-            done.set()
-            teller.join()
+        # in a thread of its own: while DuckDB works, nobody else in this one would hear Ctrl-C
+        with ThreadPoolExecutor(1) as pool:
+            rows = pool.submit(self._execute, sql, values)
+            try:
+                while True:
+                    try:
+                        return rows.result(_LOOK_S)
+                    except TimeoutError:
+                        self._tell(self._progress(what))
+            except KeyboardInterrupt:
+                self.connection.interrupt()
+                raise
 
     def _execute(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         try:
@@ -66,11 +70,9 @@ class Duck:
         except self._error as error:
             raise NoVerdict(first_line(error)) from error
 
-    def _watch(self, what: str, done: threading.Event) -> None:
-        self._tell(what)
-        while not done.wait(_LOOK_S):
-            share = self.connection.query_progress()
-            self._tell(f"{what} {share:.0f} %" if share > 0 else what)
+    def _progress(self, what: str) -> str:
+        share = self.connection.query_progress()
+        return f"{what} {share:.0f} %" if share > 0 else what
 
 
 def first_line(error: Exception) -> str:
