@@ -14,7 +14,7 @@ import pytest
 
 from lastcall.core import cuts
 from lastcall.protocol import adoption
-from lastcall.runtime import custody, cutlist, identity, testament
+from lastcall.runtime import custody, cutlist, identity, locks, testament
 from support import fcgi, http
 from support.lastcall import Server, Servers
 from support.processes import accepting, comm, connect, eventually, session
@@ -209,6 +209,21 @@ def test_a_wrong_configuration_starts_no_master_and_costs_nobody_anything(shop: 
     config.write_text("workers = 1\n")
     server.be_taken_over()
     assert serving(server) == [before]
+
+
+def test_a_start_that_fails_leaves_everything_to_the_next_one(shop: Shop, folder: Path) -> None:
+    """Here because somebody else has the pid file: neither workers nor what is known of them are harmed."""
+    pid_file = folder / "pid"
+    server = shop("--workers", "2", "--pid", str(pid_file))
+    before = serving(server)
+    server.kill_master()
+    with pid_file.open("r+b") as somebody:
+        assert locks.take(somebody.fileno())
+        server.start_again()
+        assert server.wait() == 78
+    assert http.get(server.http_address).status == 200
+    server.be_taken_over()
+    assert serving(server) == before
 
 
 def test_a_pool_on_trial_is_taken_over_on_trial(shop: Shop) -> None:

@@ -454,7 +454,7 @@ class Master:
 
     def _write_down(self) -> None:
         """For the next master, before anything is done: what has not been done it does again."""
-        known = (self._state, dataclasses.astuple(self._tally))
+        known = (self._state, dataclasses.replace(self._tally))
         if not self._state.lasting or known == self._written:
             return
         self._written = known

@@ -141,6 +141,7 @@ class RunDir:
         """Of the lock. The lock lasts until every copy of this descriptor is closed."""
         self._leftovers = leftovers
         self._estate = estate
+        self._left = False
         self._keep = keep
 
     @classmethod
@@ -161,6 +162,7 @@ class RunDir:
         except OSError as error:
             raise RunDirError(f"{path}: {error.strerror}, name another one with --run-dir") from error
         self = cls(path, fd, tuple(leftovers), keep=keep, estate=tuple(estate))
+        self._left = any(True for name in self._estate for _ in path.glob(name))
         self._clear(self._leftovers)
         return self
 
@@ -178,10 +180,18 @@ class RunDir:
         """In a new worker: let go of the lock, which stays the master's. Nothing is removed."""
         os.close(self.fd)
 
+    def abandon(self) -> None:
+        """As `close`, after a start that has failed: what it has found it leaves to the next one."""
+        self._close(estate=not self._left)
+
     def close(self) -> None:
         """Remove what is ours, and the directory unless it is to be kept or not empty; then unlock."""
+        self._close(estate=True)
+
+    def _close(self, *, estate: bool) -> None:
         self._clear(self._leftovers)
-        self.forget()
+        if estate:
+            self.forget()
         if locks.same_file(self.fd, self.path / LOCK):
             (self.path / LOCK).unlink(missing_ok=True)
         if not self._keep:

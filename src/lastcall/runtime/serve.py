@@ -152,7 +152,7 @@ def _begin(loaded: Loaded, given: Activation) -> _Parts:
     except BaseException:
         if pid_file is not None:
             pid_file.remove()
-        run_dir.close()
+        run_dir.abandon()
         raise
     heritage, claim = _find_heritage(given, run_dir.path, log, left)
     return _Parts(
@@ -273,7 +273,7 @@ class _Server:
         try:
             resources = self._open(self._settings, None)
         except StartError:
-            self._close(leaves=True)
+            self._close(leaves=True, failed=True)
             raise
         self._close_rest(given)
         self._listeners = resources.listeners
@@ -371,8 +371,8 @@ class _Server:
             self._tell_why(code)
         return code
 
-    def _close(self, *, leaves: bool) -> None:
-        """`leaves`: somebody else has the listeners."""
+    def _close(self, *, leaves: bool, failed: bool = False) -> None:
+        """`leaves`: somebody else has the listeners. `failed`: nothing was begun; what there was is for the next try."""
         for listener in self._listeners:
             if not (leaves or listener.lent):
                 sockets.unlink(listener)
@@ -380,7 +380,10 @@ class _Server:
         self._parts.control.close(unlink=True)
         if self._parts.pid_file is not None:
             self._parts.pid_file.remove()
-        self._parts.run_dir.close()
+        if failed:
+            self._parts.run_dir.abandon()
+        else:
+            self._parts.run_dir.close()
 
     def _estate(self) -> Estate:
         parts = self._parts
