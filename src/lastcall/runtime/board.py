@@ -166,6 +166,11 @@ class Board:
         at = _STATES + number * layout.FDS
         return self._memory[at : at + layout.FDS]
 
+    def mark(self, number: int, fd: int, state: int) -> None:
+        """Say what a dead worker's connection has come to since."""
+        if fd < layout.FDS:
+            self._memory[_STATES + number * layout.FDS + fd] = state
+
     def wipe(self, number: int) -> None:
         """Forget a slot's worker. The lanes' details stay; nobody reads them while `begun` is 0."""
         at = _FIRST + number * layout.SLOT_BYTES

@@ -503,7 +503,8 @@ class Master:
         worker = next((worker for worker in self._state.workers if worker.serial == link.serial), None)
         death = self._inquest.find(link, worker, self._state, status, self._resources.settings, now)
         lanes = tuple((lane, self._desk.last_line(link.serial, lane, now)) for lane in slot.lanes)
-        return Grave(death, lanes, self._around.board.states(link.slot) if has_left(slot, status) else b"")
+        states = self._around.board.states(link.slot) if has_left(slot, status) else b""
+        return Grave(death, lanes, states, link.slot)
 
     def _buried(self, serial: int) -> None:
         """Nobody waits for this worker any more: its place is free."""

@@ -6,6 +6,7 @@ there (or the custodian has taken too long, or was killed as well) each connecti
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import signal
@@ -54,6 +55,7 @@ class Grave:
     """The requests in flight, and the line of code of each, or ""."""
     states: bytes
     """Of each of its descriptors."""
+    slot: int = 0
 
     @property
     def blamed(self) -> bool:
@@ -253,19 +255,20 @@ class Rescue:
         if fates:
             self._tell(fates)
         if ward is not None:
-            self._carry_out_all(orders, ward)
+            self._carry_out_all(orders, ward, grave.slot)
         self._over(grave.death.serial)
 
-    def _carry_out_all(self, orders: list[_Order], ward: Ward) -> None:
-        """Each is ours before it is dealt with, and the custodian's until then: should we die, it is in one hand."""
+    def _carry_out_all(self, orders: list[_Order], ward: Ward, slot: int) -> None:
+        """Each is the custodian's until it is in the inbox, and said to be there first: should we die, it is in one hand."""
         running = [order for order in orders if order[3].lane is not None]
         idle = [order for order in orders if order[3].lane is None]
         batches = [[order] for order in running]
         batches += [idle[start : start + custody.BATCH] for start in range(0, len(idle), custody.BATCH)]
         for batch in batches:
+            for verdict, rescued, fd, found in batch:
+                given = functools.partial(self._board.mark, slot, rescued.was, State.GIVEN)
+                self._carry_out(verdict, rescued, fd, found, given)
             custody.take(ward.sock, [rescued.was for _, rescued, *_ in batch])
-            for order in batch:
-                self._carry_out(*order)
         self.saved += sum(verdict is not Verdict.CUT for verdict, *_ in orders)
 
     def _owes(self, rescued: Rescued, fd: int, state: State) -> bool:
@@ -312,7 +315,9 @@ class Rescue:
             del self._deaths[next(iter(self._deaths))]
         return deaths
 
-    def _carry_out(self, verdict: Verdict, rescued: Rescued, fd: int, found: Found) -> None:
+    def _carry_out(
+        self, verdict: Verdict, rescued: Rescued, fd: int, found: Found, given: Callable[[], None]
+    ) -> None:  # fmt: skip
         attempt = 1 if found.lane is None else found.lane.attempt
         match verdict:
             case Verdict.PASS_ON:
@@ -321,7 +326,7 @@ class Rescue:
             case Verdict.AGAIN:
                 attempt += 1
             case Verdict.REFUSE | Verdict.LATE | Verdict.POISON:
-                self._refuse(rescued, fd, _refusal(STATUSES[verdict], found))
+                self._refuse(rescued, fd, _refusal(STATUSES[verdict], found), given)
                 return
             case Verdict.CUT:
                 if found.state is State.OVER:
@@ -331,9 +336,9 @@ class Rescue:
                         reset_at_close(sock)
                 return
         parcel = Parcel(fd, rescued.listener, rescued.client, rescued.port, b"", False, attempt)
-        self._send(parcel, self._port.now() + SHELTER)
+        self._send(parcel, self._port.now() + SHELTER, given)
 
-    def _refuse(self, rescued: Rescued, fd: int, refusal: Refusal) -> None:
+    def _refuse(self, rescued: Rescued, fd: int, refusal: Refusal, given: Callable[[], None] | None = None) -> None:
         """Have a worker refuse the request. Its bytes are dropped: whoever finds the connection without the refusal, for
         that worker has died as well, must not run it.
         """
@@ -347,10 +352,11 @@ class Rescue:
         if len(self._owed) > OWED_MAX:
             del self._owed[next(iter(self._owed))]
         parcel = Parcel(fd, rescued.listener, rescued.client, rescued.port, b"", False, 1, refusal)
-        self._send(parcel, self._port.now() + SHELTER)
+        self._send(parcel, self._port.now() + SHELTER, given)
 
-    def _send(self, parcel: Parcel, until: float) -> None:
-        if self._inbox.put(parcel):
+    def _send(self, parcel: Parcel, until: float, given: Callable[[], None] | None = None) -> None:
+        """`given` is called when it is about to be in the inbox."""
+        if self._inbox.put(parcel, given):
             _close(parcel.fd)
             return
         self._homeless.append((parcel, until))
