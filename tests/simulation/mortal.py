@@ -205,8 +205,9 @@ class World:
         os.close(say)
         self._serial += 1
         _, status = os.waitpid(pid, 0)
-        with os.fdopen(said, "rb") as file:
-            words = file.read()
+        os.set_blocking(said, False)  # its custodian has the other end, and waits for us
+        with os.fdopen(said, "rb", buffering=0) as file:
+            words = file.read(64) or b""
         self._asked_twice |= b"2" in words
         self._bury(ward, pid, status)
         assert status == signal.SIGKILL, self._log_text()
