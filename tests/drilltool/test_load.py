@@ -189,6 +189,13 @@ def test_a_load_that_is_told_to_stop_ends_what_has_arrived(folder: Path) -> None
         assert all(one.yes for one in seen if one.outcome is not Outcome.LEFT)
 
 
+def test_a_load_that_is_stopped_before_it_has_begun_has_seen_nothing(folder: Path) -> None:
+    """An engine that is still starting has sent nothing."""
+    plan = Plan([Client("front", f"127.0.0.1:{free_port()}")], pace=60)
+    with Load(plan, folder) as load:
+        assert load.stop() == []
+
+
 def test_a_load_ends_by_itself_when_nobody_tells_it(folder: Path) -> None:
     """Whoever began it may be gone."""
     with server(say(OK)) as address, Load(Plan([Client("front", address)], pace=0.01, lifetime=0.3), folder) as load:

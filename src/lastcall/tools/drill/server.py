@@ -242,6 +242,8 @@ class Server:
         wait_until(
             lambda: not alive(old) if first is None else first.ended is not None, "the first master ends", OVER_S
         )
+        # Until it has taken the first one's place it would not hear the next USR2.
+        wait_until(lambda: not pid_file.exists(), "the second master takes its place", OVER_S)
         wait_until(self.serves, "it serves", OVER_S)
         return Done(f"{what}, kill -TERM {old}")
 
