@@ -488,6 +488,7 @@ class Master:
         self._unhear(link)
         for reader in link.output:
             self._read_output(reader.fileno(), last=True)
+        link.output = ()  # closed: whoever is forked before the burial is over must not close these numbers
         slot = self._around.board.read(link.slot)
         link.dead = 0 if status == exits.UNKNOWN and slot.serial == link.serial and slot.ended else status
         if link.pidfd in self._strangers:
