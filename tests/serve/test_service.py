@@ -21,7 +21,7 @@ import pytest
 
 from support import http
 from support.lastcall import READY, Server, Servers
-from support.processes import ROOT, WITHIN_S, Process, children, eventually, free_port
+from support.processes import ROOT, WITHIN_S, Process, children, eventually, free_port, session
 
 from .test_signals import in_flight
 
@@ -215,9 +215,11 @@ class Background:
         return int(self.pid_file.read_text())
 
     def kill(self) -> None:
-        """Whatever is left of it."""
+        """Whatever is left of it: workers outlive their master."""
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+            for pid in session(os.getsid(self.pid)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture

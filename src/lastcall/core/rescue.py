@@ -61,6 +61,8 @@ class Found:
     state: State
     due: int = 0
     """Bytes of a request that has been answered, which are to be taken off before anybody else reads."""
+    carried: bytes = b""
+    """The request, where it is whole and no longer in the kernel."""
     clean: bool = False
     """Nothing else of the request will come, and nothing has come behind it."""
 
@@ -82,8 +84,12 @@ def examine(lane: Lane | None, state: State, counts: Counts | None) -> Found:
     if state in (State.WHOLE, State.TAKEN):
         return Found(lane, state, clean=state is State.WHOLE)
     if state is State.TAKING:
-        whole = counts is not None and counts.unread >= lane.unread
-        return Found(lane, State.WHOLE if whole else State.TAKEN, clean=lane.due == lane.unread)
+        clean = lane.due == lane.unread
+        if counts is not None and counts.unread >= lane.unread:
+            return Found(lane, State.WHOLE, clean=clean)
+        if counts is not None and counts.unread == lane.unread - lane.due and lane.landed:
+            return Found(lane, State.WHOLE, carried=lane.landed, clean=clean)
+        return Found(lane, State.TAKEN, clean=clean)
     if counts is None:
         return Found(lane, state)
     if counts.written is None:

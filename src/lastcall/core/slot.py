@@ -45,7 +45,7 @@ that a UUID does not look as if it had been cut."""
 DETAILS: Final = struct.Struct("<IBIHI" + "".join(f"{width}s" for width in TEXTS.values()) + "I")
 """version, attempt, descriptor, exchange, the number of its first step, the texts, version again."""
 DETAILS_AT: Final = 16
-LANE_BYTES: Final = 2048
+LANE_BYTES: Final = 4096
 ANSWER: Final = struct.Struct("<IIIHH?")
 """About the answer, written down before its first byte leaves: bytes that the connection had been written before, bytes of
 the answer as far as they are known by then (else 0), bytes that had been read from the connection, bytes of the request
@@ -70,6 +70,9 @@ COUNT: Final = struct.Struct("<I")
 STEPS_AT: Final = 520
 RING_AT: Final = 528
 RING_END: Final = RING_AT + RING * STEP.size
+REQUEST_AT: Final = 1920
+REQUEST_BYTES: Final = LANE_BYTES - REQUEST_AT
+"""Where a request lands that is taken before its answer is sent, if it is no longer: it is not lost with its worker."""
 SLOT_BYTES: Final = HEAD.size + LANES * LANE_BYTES
 
 AFTERMATH: Final = 0.25
@@ -104,7 +107,7 @@ assert HEAD.size == 64
 assert 2 * WORKERS_MAX + SURGE_MAX <= SLOTS  # what the machine allows: docs/LIFECYCLE.md
 assert DETAILS_AT + DETAILS.size <= ANSWER_AT
 assert ANSWER_AT + ANSWER.size <= DONE_AT < DURABLE_AT < STEPS_AT
-assert RING_END + COUNT.size <= LANE_BYTES
+assert RING_END + COUNT.size <= REQUEST_AT
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,8 @@ class Lane:
     """See ANSWER."""
     durable: bool = False
     """See DURABLE_AT."""
+    landed: bytes = b""
+    """See REQUEST_AT: what has been taken, once it is known to have been (State.TAKING)."""
 
     @property
     def request(self) -> str:
@@ -228,6 +233,7 @@ def _lane(number: int, data: bytes, at: int) -> Lane | None:
     return Lane(
         number, begun, attempt, request_id, method, uri, client, steps, forgotten, critical, trace, fd, exchange, written,
         length, taken, due, unread, kept, data[at + DONE_AT] == 1, data[at + DURABLE_AT] == 1,
+        data[at + REQUEST_AT : at + REQUEST_AT + due] if due <= REQUEST_BYTES else b"",
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ never used costs nothing.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import mmap
 import os
@@ -189,14 +190,15 @@ class SlotWriter:
     """A worker's pen: a handful of stores, no lock, no system call."""
 
     __slots__ = (
-        "_at", "_connections", "_counters_at", "_depths", "_ended_at", "_locks", "_memory", "_requests", "_states_at",
-        "_steps", "_versions", "number",
+        "_address", "_at", "_connections", "_counters_at", "_depths", "_ended_at", "_locks", "_memory", "_requests",
+        "_states_at", "_steps", "_versions", "number",
     )  # fmt: skip
 
     def __init__(self, memory: mmap.mmap, number: int, at: int) -> None:
         self.number = number
         self._memory = memory
         self._at = at + layout.HEAD.size
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         self._counters_at = at + layout.COUNTERS_AT
         self._ended_at = at + layout.ENDED_AT
         self._states_at = _STATES + number * layout.FDS
@@ -280,6 +282,10 @@ class SlotWriter:
         """In a process that the application has forked: what it says is not said of a request of ours."""
         self._versions = [-1] * layout.LANES
         self._locks = [threading.RLock() for _ in range(layout.LANES)]
+
+    def room(self, lane: int) -> int:
+        """The address of REQUEST_BYTES bytes, for recv(2): what is taken from the kernel is nowhere else than here."""
+        return self._address + self._at + lane * layout.LANE_BYTES + layout.REQUEST_AT
 
     def mark(self, fd: int, state: int) -> None:
         """Say what the request on a connection has come to; back to WHOLE before the next one, to UNKNOWN when closed."""

@@ -335,7 +335,7 @@ class Rescue:
                     if found.state is State.OPEN_ENDED:
                         reset_at_close(sock)
                 return
-        parcel = Parcel(fd, rescued.listener, rescued.client, rescued.port, b"", False, attempt)
+        parcel = Parcel(fd, rescued.listener, rescued.client, rescued.port, found.carried, False, attempt)
         self._send(parcel, self._port.now() + SHELTER, given)
 
     def _refuse(self, rescued: Rescued, fd: int, refusal: Refusal, given: Callable[[], None] | None = None) -> None:

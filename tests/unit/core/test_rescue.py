@@ -111,6 +111,7 @@ def test_likeness_is_of_method_and_uri() -> None:
 NOTED = replace(lane("GET"), written=1000, length=70, taken=500, due=40, unread=40, kept=True)
 """The answer has 70 bytes, and the request 40, which were there when it was noted and nothing behind them."""
 BEHIND = replace(NOTED, unread=55)
+LANDED = replace(NOTED, landed=b"x" * 40)
 ANSWERING, OPEN_ENDED, TAKING = State.ANSWERING, State.OPEN_ENDED, State.TAKING
 
 EXAMPLES = [
@@ -134,6 +135,10 @@ EXAMPLES = [
     ("UNIX, not taken", NOTED, TAKING, Counts(None, 0, 40), Found(NOTED, State.WHOLE, clean=True)),
     ("UNIX, taken", NOTED, TAKING, Counts(None, 0, 0), Found(NOTED, State.TAKEN, clean=True)),
     ("UNIX, taken, more behind", BEHIND, TAKING, Counts(None, 0, 15), Found(BEHIND, State.TAKEN)),
+    ("UNIX, taken, and kept", LANDED, TAKING, Counts(None, 0, 0),
+     Found(LANDED, State.WHOLE, carried=b"x" * 40, clean=True)),
+    ("UNIX, kept, and something has come since", LANDED, TAKING, Counts(None, 0, 5), Found(LANDED, State.TAKEN, clean=True)),
+    ("UNIX, kept, and not taken", LANDED, TAKING, Counts(None, 0, 40), Found(LANDED, State.WHOLE, clean=True)),
     ("UNIX, sent", NOTED, ANSWERING, Counts(None, 0, 0), Found(None, State.WHOLE)),
     ("UNIX, sent, more behind", BEHIND, ANSWERING, Counts(None, 0, 15), Found(BEHIND, ANSWERING)),
     ("UNIX, in parts", NOTED, OPEN_ENDED, Counts(None, 0, 0), Found(NOTED, OPEN_ENDED)),

@@ -32,6 +32,9 @@ class Pen:
     def done(self, lane: int) -> None:
         pass
 
+    def room(self, lane: int) -> int:
+        raise NotImplementedError
+
 
 class Terms:
     send_timeout: float = 5.0

@@ -187,6 +187,7 @@ def test_a_full_table_is_handed_over_as_well(listeners: tuple[Listener, Listener
     pid = os.fork()
     if pid == 0:
         try:
+            ours.close()
             _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
             custody.place(theirs, listeners)
@@ -213,6 +214,7 @@ def test_a_full_table_is_handed_over_as_well(listeners: tuple[Listener, Listener
         assert [each.port for each in found[0].found] == [client.getsockname()[1]]
         for fd in found[1]:
             os.close(fd)
+        custody.take(ours, [])
         os.waitpid(first[0].pid, 0)
     os.close(said)
     os.close(say)

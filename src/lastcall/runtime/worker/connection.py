@@ -19,7 +19,7 @@ import struct
 from typing import Final, Protocol
 
 from lastcall.core.rescue import WRAP
-from lastcall.core.slot import State
+from lastcall.core.slot import REQUEST_BYTES, State
 from lastcall.gateway.wsgi import ClientGone
 from lastcall.protocol.exchange import Codec, Request
 from lastcall.runtime import progress
@@ -82,6 +82,7 @@ class Pen(Protocol):
     def answer(self, lane: int, written: int, length: int, taken: int, due: int, unread: int, kept: bool) -> None: ...
     def length(self, lane: int, length: int) -> None: ...
     def done(self, lane: int) -> None: ...
+    def room(self, lane: int) -> int: ...
 
 
 class Connection:
@@ -270,7 +271,9 @@ class Connection:
 
     def _take_off(self) -> None:
         """Take the request off. What follows is to send its answer, and nothing shall come between."""
-        self._drop(self.due, max(0, _recv(self.fd, _UNSEEN, self.due, DONT_WAIT)))
+        lane = self.lane if self.due <= REQUEST_BYTES else None
+        into = _UNSEEN if lane is None else self._pen.room(lane)
+        self._drop(self.due, max(0, _recv(self.fd, into, self.due, DONT_WAIT)))
 
     def whole(self) -> None:
         """The request under way is complete: the first byte of its answer will take it off, and nothing behind it."""
