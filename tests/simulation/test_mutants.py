@@ -10,7 +10,7 @@ import pytest
 from lastcall.core import lifecycle
 from simulation.sim import Machine, simulate
 
-SEEDS = 1000
+SEEDS = 5000
 """Every bug must be found within this many lives. Most are found within ten."""
 
 SOURCE = Path(lifecycle.__file__).read_text()

@@ -52,6 +52,8 @@ START_S: Final = 30.0
 """Seconds in which a server starts, on a slow machine too."""
 OVER_S: Final = 60.0
 """Seconds in which an operation ends."""
+STOP_S: Final = 30.0
+"""Seconds in which a server stops; then it is killed, as a service manager does it."""
 SLOW_S: Final = 1.0
 """Seconds that the slow code takes to load."""
 REPAIR_S: Final = 2.0
@@ -185,8 +187,17 @@ class Server:
                 return process.ended is not None
         return not alive(self._master)
 
-    def _wait_gone(self) -> None:
-        wait_until(self._gone, "the master ends", OVER_S)
+    def _wait_gone(self) -> str:
+        """Until the master has ended, by force if need be. Returns what went wrong."""
+        try:
+            wait_until(self._gone, "the master ends", STOP_S)
+        except Failed:
+            for process in self._sessions:
+                if session(process.pid):
+                    sweep(process.pid)
+            wait_until(self._gone, "the master ends", OVER_S)
+            return f"it had not ended within {STOP_S:g} s, and was killed"
+        return ""
 
     def _start_again(self) -> str:
         """Start it as somebody does who is in a hurry: until it works. Returns what went wrong before it did."""
@@ -216,8 +227,7 @@ class Server:
 
     def _restart(self, number: signal.Signals) -> Done:
         what = self._signal(number)
-        self._wait_gone()
-        note = self._start_again()
+        note = _joined(self._wait_gone(), self._start_again())
         return Done(f"{what}, start", not note, note)
 
     def _reload(self, number: signal.Signals) -> Done:
@@ -333,8 +343,8 @@ class Server:
 
     def _stop(self) -> Done:
         what = self._signal(signal.SIGTERM)
-        self._wait_gone()
-        return Done(what)
+        note = self._wait_gone()
+        return Done(what, not note, note)
 
 
 def _joined(*notes: str) -> str:
