@@ -379,7 +379,8 @@ def test_a_worker_that_dies_with_its_master_leaves_its_clients_to_the_next(
     found = sorted((cut.method, cut.done) for cut in listed(server))
     assert found == [("GET", "run again"), ("POST", "answered 503")]
     whole(server, 3)
-    assert server.status().cut == 1
+    # A master that has listed the cut may die before it has written down that it has counted it: docs/MASTER.md.
+    assert server.status().cut in ({0, 1} if when == "before" else {1})
 
 
 def test_a_pool_of_which_only_the_custodians_live_loses_no_client(shop: Shop, folder: Path) -> None:
