@@ -48,7 +48,6 @@ from lastcall.runtime.worker.boot import become_worker
 SCAN: Final = 1.0
 """Seconds between two looks for overdue requests: how much later than `request_timeout` one is noticed."""
 REPORT_MAX: Final = 65536
-_Pair = tuple[socket.socket, socket.socket]
 STOPS: Final = {signal.SIGTERM: notes.Terminating, signal.SIGINT: notes.Terminating, signal.SIGQUIT: notes.Finishing}
 RELOAD: Final = signal.SIGHUP
 RESTART: Final = signal.SIGUSR2

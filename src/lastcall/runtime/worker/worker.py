@@ -32,7 +32,7 @@ from lastcall.protocol.link import Report
 from lastcall.protocol.refusal import Refusal
 from lastcall.runtime.bequest import Bequest
 from lastcall.runtime.board import Board, SlotWriter
-from lastcall.runtime.closing import Closing, thaw
+from lastcall.runtime.closing import HALF_OPEN_MAX, Closing, thaw
 from lastcall.runtime.inbox import Inbox, Parcel
 from lastcall.runtime.logs import AccessLog, ErrorLog
 from lastcall.runtime.sockets import Listener
@@ -46,9 +46,9 @@ SWEEP: Final = 1.0
 """Seconds between two looks at the connections' deadlines: the precision of all timeouts."""
 STOP_GRACE: Final = 0.5
 """Seconds that an idle kept connection is listened to after a stop: a request on its way is answered, with a close."""
-FRESH_GRACE: Final = 3.5
+FRESH_GRACE: Final = HALF_OPEN_MAX
 """The same for a TCP connection on which nothing was ever answered. The packet with its request may have been dropped by a
-full queue, and be sent again after as long as that (runtime/closing.py, HALF_OPEN_MAX)."""
+full queue, and be sent again after as long as that."""
 ACCEPT_PAUSE: Final = 0.5
 """Seconds without accepting after the system ran out of descriptors or memory."""
 EVENTS_MAX: Final = 256
