@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
+import socket
+import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +20,8 @@ from support.lastcall import Server, Servers
 from support.processes import connect, eventually
 
 Shop = Callable[..., Server]
+PIDFD_GETFD = 438
+"""The number of the system call, the same on every machine."""
 FAULTS = ["/segv", "/exit/3", "/exit/0", "/abort"]
 
 
@@ -325,6 +330,52 @@ def test_for_want_of_memory_the_kernel_takes_a_worker_before_the_master(shop: Sh
         return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
     assert all(adjustment(pid) > adjustment(server.pid) for pid in server.workers())
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_a_number_that_is_used_again_hears_nothing_of_who_had_it(shop: Shop, folder: Path, threads: str) -> None:
+    """A connection that has come from a dead worker is in other hands, too, for a moment: its master's, its custodian's. The
+    worker that closes it meanwhile, and has another one under its number, must not take what happens to the one for the other.
+    """
+    server = shop("--workers", "1", "--threads", threads)
+    with http.Connection(server.http_address) as first:
+        worker = int(first.request("GET", "/pid").body)
+        held = others_hands(worker, first.socket.getsockname())
+    with held:
+        eventually(lambda: server.status().workers[0].connections == 0, "it is closed")
+        asked = ask(server, folder, "POST", body=b"order")
+        if threads != "1":
+            for _ in range(3):
+                assert http.get(server.http_address, "/pid").status == 200
+        assert [len(each.in_flight) for each in server.status().workers] == [1]
+        asked.end.touch()
+        assert asked.answer().status == 200
+
+
+def others_hands(pid: int, peer: object) -> socket.socket:
+    """A process's connection with this peer, in our hands as well (pidfd_getfd(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    process = os.pidfd_open(pid)
+    found = [libc.syscall(PIDFD_GETFD, process, int(each.name), 0) for each in Path(f"/proc/{pid}/fd").iterdir()]
+    os.close(process)
+    sockets = []
+    for fd in found:
+        if fd >= 0 and stat.S_ISSOCK(os.fstat(fd).st_mode):
+            sockets.append(socket.socket(fileno=fd))
+        elif fd >= 0:
+            os.close(fd)
+    (wanted,) = [each for each in sockets if has_peer(each, peer)]
+    for each in sockets:
+        if each is not wanted:
+            each.close()
+    return wanted
+
+
+def has_peer(sock: socket.socket, peer: object) -> bool:
+    try:
+        return bool(sock.getpeername() == peer)
+    except OSError:
+        return False
 
 
 def test_custodians_go_with_their_workers(shop: Shop) -> None:

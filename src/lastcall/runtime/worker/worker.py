@@ -176,7 +176,7 @@ class Worker:
                 self._on_other(fd, now)
         for fd, mask in events:
             connection = connections.get(fd)
-            if connection is not None:
+            if connection is not None and connection.registered:  # else it was served since, or is inside a request
                 self._on_event(connection, mask, time.monotonic())
         while self._ready:
             connection = self._ready.popleft()
@@ -542,9 +542,10 @@ class Worker:
             connection.registered = 0
 
     def close(self, connection: Connection) -> None:
-        """The descriptor goes, and with it its registration."""
+        """Let go of it, by hand as in `give_away`: what has come from a dead worker may be in its custodian's hands, too."""
         if self.connections.pop(connection.fd, None) is None:
             return
+        self.unwatch(connection)
         connection.close()
         self.place.slot.connections = len(self.connections)
         if not self._accepting and self.may_accept():
