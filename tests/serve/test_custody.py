@@ -334,8 +334,8 @@ def test_for_want_of_memory_the_kernel_takes_a_worker_before_the_master(shop: Sh
 
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_a_number_that_is_used_again_hears_nothing_of_who_had_it(shop: Shop, folder: Path, threads: str) -> None:
-    """A connection that has come from a dead worker is in other hands, too, for a moment: its master's, its custodian's. The
-    worker that closes it meanwhile, and has another one under its number, must not take what happens to the one for the other.
+    """A connection that has come from a dead worker is in other hands, too, for a moment: its master's, its custodian's.
+    The worker that closes it meanwhile, and has another under its number, must not take one's news for the other's.
     """
     server = shop("--workers", "1", "--threads", threads)
     with http.Connection(server.http_address) as first:

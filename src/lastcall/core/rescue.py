@@ -134,12 +134,13 @@ def judge(lane: Lane | None, state: State, *, rule: Replay, taken_by: int = 0) -
     return Verdict.REFUSE
 
 
-def is_owed(state: State, before: int | None, now: int | None) -> bool:
+def is_owed(state: State, before: int | None, now: int | None, *, promised: bool = False) -> bool:
     """Whether a refusal has not been given that a worker was to give; `before` and `now`: bytes written, when it was told to
-    and now.
+    and now. `promised`: where nobody counts, the connection is marked until the refusal has been given. A state alone does
+    not tell: a worker that has had it and is done may have given the connection to the one that has died.
     """
     if now is None:
-        return state in (State.UNKNOWN, State.TAKEN)
+        return promised and state in (State.UNKNOWN, State.TAKEN)
     return now == before
 
 

@@ -7,6 +7,7 @@ is compared with the kernel's own count of the bytes that were written and read.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import socket
 import struct
@@ -22,6 +23,7 @@ _TCP_INFO: Final = struct.Struct("<128xQ8xI52xQQ")
 tcpi_bytes_retrans."""
 SO_COOKIE: Final = 57
 _COOKIE: Final = struct.Struct("Q")
+_PROMISED: Final = 6
 
 
 def counts(sock: socket.socket) -> Counts | None:
@@ -59,6 +61,24 @@ def cookie(sock: socket.socket) -> int:
     except (OSError, struct.error):
         return 0
     return int(number)
+
+
+def promise(sock: socket.socket, *, given: bool) -> None:
+    """Mark a UNIX connection for which a refusal is under way, or take the mark off: it is `given`.
+
+    The mark is where all who have the connection see it, whoever of them is dead. Of a UNIX socket nobody asks for the
+    priority (socket(7)), which is 0; up to 6 it needs no privilege.
+    """
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, 0 if given else _PROMISED)
+
+
+def promised(sock: socket.socket) -> bool:
+    """Whether it is marked."""
+    try:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY) == _PROMISED
+    except OSError:
+        return False
 
 
 def examine(fd: int, lane: Lane | None, state: State) -> Found:

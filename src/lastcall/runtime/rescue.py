@@ -278,10 +278,11 @@ class Rescue:
         with socket.socket(fileno=fd) as sock:
             owed = self._owed.pop(progress.cookie(sock), None)
             counts = None if owed is None else progress.counts(sock)
+            promised = progress.promised(sock)
             sock.detach()
         if owed is None or owed.until <= self._port.now():
             return False
-        if rescue.is_owed(state, owed.written, None if counts is None else counts.written):
+        if rescue.is_owed(state, owed.written, None if counts is None else counts.written, promised=promised):
             self._refuse(rescued, fd, owed.refusal)
             return True
         if owed.refusal.keep and state is not State.ANSWERING:
@@ -345,6 +346,8 @@ class Rescue:
         _take_off(fd)
         with socket.socket(fileno=fd) as sock:
             cookie, counts = progress.cookie(sock), progress.counts(sock)
+            if sock.family == socket.AF_UNIX:
+                progress.promise(sock, given=False)
             sock.detach()
         if cookie:
             until = self._port.now() + SHELTER

@@ -224,6 +224,11 @@ class Connection:
         """The request that is to be answered is not in the kernel, or not as a whole."""
         self._pen.mark(self.fd, State.TAKEN)
 
+    def said(self) -> None:
+        """A refusal has been handed to the kernel: nobody is to give it again."""
+        if not self.counted:
+            progress.promise(self.sock, given=True)
+
     def settled(self) -> None:
         """Nothing of an answer is left to be sent: from here on it is the next request that counts, if there will be one."""
         if self.codec.keep:

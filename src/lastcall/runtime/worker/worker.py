@@ -472,6 +472,7 @@ class Worker:
         except wsgi.ClientGone:
             self.close(connection)
             return
+        connection.said()
         connection.drop_body()  # its room is needed now, and the connection may linger
         connection.request = None
         connection.refused = not connection.codec.keep
