@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from lastcall.tools.drill.engine import Client, Plan, Request
+from lastcall.tools.drill.engine import Client, Engine, Plan, Request
 from lastcall.tools.drill.load import Load
 from lastcall.tools.drill.outcomes import Outcome, Seen
-from support.processes import free_port
+from support.processes import WITHIN_S, eventually, free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 AWAY = b"\x01\0\0\0\0\0\0\0"
@@ -120,6 +121,23 @@ def test_a_close_between_two_requests_is_no_loss_but_is_seen(folder: Path) -> No
             seen = load.end()
     assert [one.what for one in seen if one.outcome is not Outcome.LEFT] == ["200", "200", "200"]
     assert len([one for one in seen if one.outcome is Outcome.LEFT]) == 2
+
+
+def test_nobody_asks_on_a_connection_that_is_known_to_be_over(folder: Path) -> None:
+    """Its end came after the loop had looked for events and before the next request: as on a machine that is busy."""
+    with server(say(OK)) as address, (folder / "seen").open("w+b", buffering=0) as out:
+        engine = Engine(Plan([Client("front", address)]), out)
+        (asker,) = engine._askers.values()
+        for _ in range(2):
+            asker.begin(time.monotonic(), time.monotonic())
+            while not asker.idle:
+                for _, mask in engine._epoll.poll(WITHIN_S):
+                    asker.on_event(mask)
+            eventually(asker.is_over, "the server has closed it")
+        asker.close()
+        out.seek(0)
+        seen = [msgspec.json.decode(line, type=Seen) for line in out]
+    assert [one.outcome for one in seen] == [Outcome.ANSWERED, Outcome.LEFT, Outcome.ANSWERED]
 
 
 def test_no_request_is_sent_twice(folder: Path) -> None:

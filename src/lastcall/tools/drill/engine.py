@@ -134,10 +134,25 @@ class Asker:
         if self.client.slow:
             half = len(self._out) // 2
             self._out, self._rest = self._out[:half], self._out[half:]
+        if self._sock is not None and self.is_over():
+            self._leave("closed while idle")
         if self._sock is None:
             self._connect(now)
         else:
             self._start(now)
+
+    def is_over(self) -> bool:
+        """Whether an idle connection has ended: clients and fronts look before they ask on it again.
+
+        Its end may have come since the loop has heard of events, which is long ago where the machine is busy.
+        """
+        assert self._sock is not None
+        try:
+            return not self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _start(self, now: float) -> None:
         """On a connection that stands."""
