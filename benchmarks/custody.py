@@ -14,7 +14,8 @@ from benchmarks.memory import SETTLE_S
 from benchmarks.report import Table, Target
 from benchmarks.servers import Maker, Place
 from lastcall.runtime.custody import NAME
-from support.processes import comm, session
+from lastcall.tools.drill.processes import session
+from support.processes import comm
 
 MAKERS: Final[dict[str, Maker]] = {
     "custody on": servers.lastcall("--custody", "on"),

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from support.processes import Process, session
+from lastcall.tools.drill.processes import session
+from support.processes import Process
 
 LOAD: Final = Path(__file__).with_name("load.py")
 

@@ -11,7 +11,7 @@ from benchmarks.effort import Effort
 from benchmarks.measure import generator, memory
 from benchmarks.report import Table, Target
 from benchmarks.servers import Maker, Place, Server
-from support.processes import session
+from lastcall.tools.drill.processes import session
 
 MAKERS: Final[dict[str, Maker]] = {
     "lastcall": servers.lastcall(),

@@ -15,11 +15,12 @@ from drills.test_deaths import listed
 from lastcall.protocol import adoption
 from lastcall.tools.drill.load import Load
 from lastcall.tools.drill.outcomes import UNSENT, Seen
+from lastcall.tools.drill.processes import session
 from support.drill import operators
 from support.drill.fronts import DIRECT, NGINX
 from support.drill.stage import Stage, rehearse
 from support.lastcall import TAKEN_OVER, Server
-from support.processes import accepting, eventually, session
+from support.processes import accepting, eventually
 
 DEATHS_MAX = 4
 """Of a supervised master within a minute: one more, and it is given up."""

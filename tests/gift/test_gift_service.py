@@ -18,12 +18,13 @@ from examples.gift.platform import Manners, Present
 from examples.gift.reconcile import Findings, ledger, reconcile
 
 from lastcall.core.cuts import Cut, Kind, Step
+from lastcall.tools.drill.processes import session
 from support import http
 from support.gift import EXAMPLES, Platforms
 from support.lastcall import Server, Servers
 from support.mongod import Mongod
 from support.nginx import Nginx
-from support.processes import ROOT, Process, eventually, session
+from support.processes import ROOT, Process, eventually
 
 FLOWS_S = 60.0
 """Within which orders that flow have all been answered, on a slow machine too."""

@@ -13,9 +13,10 @@ from typing import Self, TypeVar
 
 import pytest
 
+from lastcall.tools.drill.processes import session
 from support import fcgi, http
 from support.lastcall import Server
-from support.processes import accepting, connect, eventually, free_port, session
+from support.processes import accepting, connect, eventually, free_port
 
 APPS = Path(__file__).parent
 VARIABLES = {"REQUEST_METHOD": "POST", "REQUEST_URI": "/slow/5", "SCRIPT_NAME": "/slow/5", "CONTENT_LENGTH": "5"}

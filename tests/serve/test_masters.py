@@ -15,9 +15,10 @@ import pytest
 from lastcall.core import cuts
 from lastcall.protocol import adoption
 from lastcall.runtime import custody, cutlist, identity, locks, testament
+from lastcall.tools.drill.processes import session
 from support import fcgi, http
 from support.lastcall import Server, Servers
-from support.processes import accepting, comm, connect, eventually, session
+from support.processes import accepting, comm, connect, eventually
 
 Shop = Callable[..., Server]
 

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from lastcall.tools.drill.processes import session
 from support import http
 from support.lastcall import READY, Server, Servers
-from support.processes import ROOT, WITHIN_S, Process, children, eventually, free_port, session
+from support.processes import ROOT, WITHIN_S, Process, children, eventually, free_port
 
 from .test_signals import in_flight
 

@@ -13,7 +13,8 @@ import msgspec
 
 from lastcall.protocol.control import Status
 from lastcall.runtime import custody
-from support.processes import ROOT, WITHIN_S, Process, children, comm, eventually, free_port, lines, session
+from lastcall.tools.drill.processes import session
+from support.processes import ROOT, WITHIN_S, Process, children, comm, eventually, free_port, lines
 
 READY = "ready to handle connections"
 TAKEN_OVER = "NOTICE: took over "

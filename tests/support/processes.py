@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from lastcall.tools.drill import probe
+from lastcall.tools.drill.processes import session
+
 Found = TypeVar("Found")
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,20 +46,8 @@ def eventually(look: Callable[[], Found], what: str, within: float = WITHIN_S) -
 
 
 def connect(address: str, within: float = WITHIN_S) -> socket.socket:
-    """A connection to `host:port`, `[v6]:port` or `unix:/path`."""
-    if address.startswith("unix:"):
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(within)
-        try:
-            connection.connect(address.removeprefix("unix:"))
-        except OSError:
-            connection.close()
-            raise
-        return connection
-    host, _, port = address.rpartition(":")
-    connection = socket.create_connection((host.strip("[]"), int(port)), timeout=within)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
+    """A connection to `host:port`, `[v6]:port` or `unix:/path`. Raises OSError."""
+    return probe.connect(address, within)
 
 
 def accepting(address: str) -> bool:
@@ -210,21 +201,6 @@ class Process:
             return not left
 
         eventually(gone, f"{self.name}'s session is empty")
-
-
-def session(leader: int) -> list[int]:
-    """The pids of a session, zombies excepted: a process, and what it started."""
-    pids = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text()
-            except OSError:
-                continue  # gone since
-            state, _, _, its_session = stat.rpartition(")")[2].split()[:4]
-            if int(its_session) == leader and state != "Z":
-                pids.append(int(entry.name))
-    return sorted(pids)
 
 
 def children(pid: int) -> list[int]:
