@@ -126,7 +126,10 @@ def test_orders_are_answered_or_refused_in_words_and_listed(
 def test_orders_beside_a_request_that_ends_its_worker(
     stage: Stages, rehearsal: Rehearsal, judged: Judged, threads: str, fault: str
 ) -> None:
-    """A segmentation fault, an exit, the memory: the same. A sync worker runs nothing else, and so nobody else is hit."""
+    """A segmentation fault, an exit, the memory: the same. A sync worker runs nothing else, and so nobody else is hit.
+
+    But for whom the kernel takes besides: it may kill a second worker before the first one's memory is free.
+    """
     statuses: list[int] = []
     with limited(512) as limit:
         scene = stage("--threads", threads, app=FRAIL, program=(*limit.prefix, *PROGRAM))
@@ -136,9 +139,11 @@ def test_orders_beside_a_request_that_ends_its_worker(
             verdict = judged(rehearse(scene, load, operation, rehearsal.restarts, 8, name))
         assert_named(scene, verdict)
         kinds = {each.kind for each in listed(scene.server)}
+        besides = scene.server.log().count(" exited ") - len(statuses)
         scene.server.stop()
+    assert besides == 0 or fault == "eat"
     if threads == "1":
-        assert not verdict.errors, str(verdict)
+        assert verdict.errors.total() <= besides, str(verdict)
     assert set(statuses) == {503}
     assert kinds == {cuts.Kind.OOM if fault == "eat" and limit.kernel_kills else cuts.Kind.DIED}
 

@@ -47,6 +47,13 @@ FAULTS: Final = {
     },
 }
 """Which call may fail in which process, and how."""
+RESTART: Final = {
+    "memfd_create": (errno.EMFILE, errno.ENOMEM),
+    "pipe2": (errno.EMFILE,),
+    "posix_spawn": (errno.EAGAIN, errno.ENOMEM),
+    "execve": (errno.ENOMEM, errno.ENOENT),
+}
+"""The same, of what a master does to become another image of itself."""
 SKIPS_MAX: Final = int(os.environ.get("LASTCALL_FAULTS", "5"))
 """Calls of one name that are tried, one after the other; a scene has up to a dozen."""
 CASES: Final = [
@@ -158,3 +165,38 @@ def test_a_call_that_fails_costs_nobody_an_answer(
     if before != scene.state():
         scene.play(who, call, 1000, number)  # a worker without a custodian is there until it ends
         assert before == scene.state(), scene.server.everything()
+
+
+@pytest.mark.parametrize(
+    ("call", "number"), [(call, number) for call, numbers in RESTART.items() for number in numbers],
+    ids=lambda each: errno.errorcode[each] if isinstance(each, int) else each,
+)  # fmt: skip
+def test_a_restart_that_cannot_be_made_changes_nothing(
+    serve: Servers, code: Path, folder: Path, call: str, number: int
+) -> None:
+    """Whoever has asked for it is told why, what runs is not disturbed, nothing leaks; and the next one works."""
+    scene = Scene(serve, code, folder)
+    server = scene.server
+    before, workers = scene.state(), server.workers()
+    tried = 0
+    while True:
+        end = folder / f"{tried}.flag"
+        asked = scene._ask("POST", end)
+        eventually(end.with_suffix(".begun").exists, "it has begun")
+        file = scene._faults / f"master.{call}"
+        file.write_text(f"{tried} {number}")
+        done = server.command("restart", "--wait")
+        failed = not file.exists()
+        file.unlink(missing_ok=True)
+        end.touch()
+        asked.thread.join(20)
+        assert asked.status == 200
+        if done.returncode == 0:
+            break  # the call is not made so often; or for a new worker, which is tried again
+        tried += 1
+        assert failed
+        assert os.strerror(number) in done.stderr + done.stdout, done
+        assert server.workers() == workers
+        assert scene.state() == before, server.everything()
+    assert tried, "it is never made"
+    assert scene.state() == before, server.everything()

@@ -26,6 +26,8 @@ from support.processes import comm
 
 OPTIONS: Final = (socket.TCP_INFO, progress.SO_COOKIE)
 """Those of getsockopt(2) that may fail: others cannot."""
+UPGRADE: Final = ("memfd_create", "posix_spawn", "execve")
+"""What only a restart does."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -97,7 +99,7 @@ def install(faults: Faults) -> None:
         self._epoll.register(self._signal_fd, select.EPOLLIN)
 
     Posix.__init__ = begin  # type: ignore[method-assign,assignment]
-    for name in ("fork", "pipe2", "open", "fsync", "pidfd_open", "dup", "listdir"):
+    for name in ("fork", "pipe2", "open", "fsync", "pidfd_open", "dup", "listdir", *UPGRADE):
         setattr(os, name, faults(name, getattr(os, name)))
     for name in ("sendmsg", "recvmsg", "getsockopt", "recv"):
         setattr(socket.socket, name, faults(name, getattr(socket.socket, name)))

@@ -113,8 +113,12 @@ class Upgrade:
 
     def begin(self, document: bytes, now: float, timeout: float) -> None:
         """Start a probe, which must have answered within `timeout` (0: it has as long as it likes). Raises OSError."""
-        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         left = _write_down(document)
+        try:
+            read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            os.close(left)
+            raise
         try:
             os.set_blocking(write, True)
             environ = {**os.environ, handover.VARIABLE: f"{handover.PROBE}:{_DOCUMENT_FD}"}
