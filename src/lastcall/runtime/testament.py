@@ -64,13 +64,18 @@ def tally(there: handover.Reign) -> Tally:
 def reign(
     state: lc.Master, links: Mapping[int, Link], generations: list[handover.Release], heard: Iterable[int], tally: Tally
 ) -> handover.Reign:
-    """All that the loop knows; `heard` are the descriptors of the outputs that have not ended."""
+    """All that the loop knows; `heard` are the descriptors of the outputs that have not ended.
+
+    A worker without a link has been buried a moment ago, and the machine has not heard of it: there is nothing to be left.
+    """
     return handover.Reign(
         current=state.current.generation,
         fallback=None if state.fallback is None else state.fallback.generation,
         overtaken=[release.generation for release in state.overtaken],
         releases=generations,
-        workers=[worker(each, links[each.serial], heard) for each in state.workers if each.pid is not None],
+        workers=[
+            worker(each, links[each.serial], heard) for each in state.workers if each.pid and each.serial in links
+        ],
         serial=state.serial,
         generation=state.generation,
         first=state.first,
