@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
 from lastcall.tools.reconcile.page import draw
-from lastcall.tools.reconcile.result import BrokenRow, Explanation, Finding, SideSummary, Summary
+from lastcall.tools.reconcile.result import BrokenRow, Explanation, Finding, Repair, Repairs, SideSummary, Summary
 from support.browser import DESKTOP, TELEPHONE, Scheme, opened
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -26,6 +26,13 @@ FINDINGS = [
     Finding("duplicated", {"id": "o-4"}, "", (), {"amount": "1"}, {"amount": "2"}, 2, 1, (3, 5), (4,)),
     Finding("pending", {"id": "o-5"}, "2017-06-25 05:28:00", (), {"amount": "1"}, None, 1, 0, (6,)),
 ]  # fmt: skip
+REPAIRS = Repairs(
+    "gift.repair:write", True, "/var/lib/lastcall/repairs/gift.repair.write", "", {"repaired": 1, "parked": 1},
+    [
+        Repair({"id": "o-7"}, "only_left", "repaired", "the order is written", "3f2a", resumed=True),
+        Repair({"id": "x" * 90}, "different", "parked", "step refund was begun", "4711", explained=FINDINGS[0].explained),
+    ],
+)  # fmt: skip
 COUNTS = {
     "matched": 999_990,
     "only_left": 2,
@@ -47,7 +54,7 @@ def page_of_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
     summary = Summary(
         "off", "2017-06-26T06:00:00+00:00", left, SideSummary("gift.orders", 999_998), ("id",), ("amount", "user"),
         counts=COUNTS, explained=2, new=1, resolved=1, gone=0, resolved_keys=["o-9"], grace="5m", spool="/var/lib/x",
-        findings=FINDINGS, left_out={"only_left": 1},
+        findings=FINDINGS, left_out={"only_left": 1}, repairs=REPAIRS,
     )  # fmt: skip
     file = tmp_path_factory.mktemp("page") / "report.html"
     file.write_text(draw(summary), encoding="utf-8")

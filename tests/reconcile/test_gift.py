@@ -7,14 +7,16 @@ import signal
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from examples.gift.load import Load
-from examples.gift.orders import open_orders
+from examples.gift.orders import Order, open_orders
+from examples.gift.platform import Ledger, Present
 from examples.gift.reconcile import ledger
 
 from reconcile.conftest import Ask
 from support.gift import EXAMPLES, Platforms
 from support.lastcall import Servers
-from support.processes import eventually
+from support.processes import ROOT, eventually
 
 
 def test_an_order_that_was_cut_is_found_and_explained(ask: Ask, serve: Servers, folder: Path) -> None:
@@ -48,3 +50,25 @@ def test_an_order_that_was_cut_is_found_and_explained(ask: Ask, serve: Servers, 
     assert explained["confidence"] == "likely"
     assert "its worker exited on signal 9 (SIGKILL)" in explained["text"]
     assert "(POST /3/xx/vgift/send, request " in explained["text"]
+
+
+def test_a_missing_order_is_written_by_the_repair(ask: Ask, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example's function: a present without an order gets one, with the platform's receipt."""
+    monkeypatch.setenv("GIFT_STORE", f"sqlite:{folder}/orders.db")
+    with (
+        closing(Ledger(str(folder / "presents.db"))) as ledger,
+        closing(open_orders(f"sqlite:{folder}/orders.db")) as orders,
+    ):
+        for number in range(3):
+            receipt = ledger.send(Present(f"o-{number}", "rose", "ann", f"o-{number}"), 1_498_368_480.0).receipt
+            if number != 1:
+                orders.write(Order(f"o-{number}", "rose", "ann", receipt, 1_498_368_480.0))
+    sides = (f"sqlite:{folder}/presents.db#presents", f"sqlite:{folder}/orders.db#orders")
+    repair = ("--repair", "examples.gift.repair:write", "--app-dir", str(ROOT), "--journal", str(folder / "journal"))
+    options = ("--compare", "present,user,receipt:number", "--right-column", "order_id=id", *repair)
+    dry = ask(*sides, *options, key="order_id")
+    assert (dry.code, dry.summary["repairs"]["outcomes"]) == (1, {"would be repaired": 1})
+    done = ask(*sides, *options, "--apply", key="order_id")
+    assert (done.code, done.counts, done.summary["repairs"]["outcomes"]) == (0, {"matched": 3}, {"repaired": 1})
+    with closing(open_orders(f"sqlite:{folder}/orders.db")) as written:
+        assert written.find("o-1") is not None

@@ -32,6 +32,7 @@ CATCH_ALLS = {
     ("runtime/holder.py", "become_holder"),
     ("runtime/errand.py", "run_errand"),
     ("tools/reconcile/command.py", "reconcile"),
+    ("tools/reconcile/repair.py", "_run"),
 }
 """Where everything may be caught: around the application's code, and at the outermost frame of a process of ours."""
 CLEAN_UP = {

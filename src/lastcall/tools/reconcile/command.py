@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +22,9 @@ from lastcall.core.mistakes import Mistake
 from lastcall.core.quantities import format_duration, parse_duration, parse_size
 from lastcall.runtime import cutlist
 from lastcall.tools.cuts import since as moment
-from lastcall.tools.reconcile import alarm, places, report, result
+from lastcall.tools.reconcile import alarm, mend, places, repair, report, result
 from lastcall.tools.reconcile.question import Kind, NoVerdict, Question, Side, columns
+from lastcall.tools.reconcile.repair import Outcome
 from lastcall.tools.reconcile.result import SideSummary, Summary
 from lastcall.tools.reconcile.run import Means, Run, alone
 from lastcall.tools.report import printable
@@ -132,14 +133,26 @@ def _cuts(path: Path | None) -> tuple[core.Cut, ...] | None:
     return tuple(found)
 
 
-def _spool(path: Path | None) -> Path:
-    """Where spools lie if nobody says: where the system keeps what programs remember."""
-    if path is not None:
-        return path
+def _home() -> Path:
+    """Where the system keeps what programs remember."""
     if os.geteuid() == 0:
-        return Path("/var/lib/lastcall/reconcile")
+        return Path("/var/lib/lastcall")
     base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "lastcall" / "reconcile"
+    return (Path(base) if base else Path.home() / ".local" / "state") / "lastcall"
+
+
+def _wish(given: Mapping[str, Any], umask: int) -> mend.Wish | None:
+    """The repair that was asked for. Raises NoVerdict."""
+    spec, state = given["repair"], given["state"]
+    if spec is None:
+        if given["apply"]:
+            raise NoVerdict("--apply needs to know what is to be applied: --repair module:function")
+        return None
+    folder = given["journal"]
+    if folder is None:
+        folder = state.with_name(f"{state.name}.repairs") if state else _home() / "repairs" / spec.replace(":", ".")
+    function = repair.function(spec, str(given["app_dir"]))
+    return mend.Wish(spec, function, folder, given["apply"], given["max_repairs"], umask)
 
 
 # --- What is told -------------------------------------------------------------
@@ -201,11 +214,11 @@ def _forms(output: tuple[Path, ...]) -> dict[Path, str]:
 
 def _alarm(given: Mapping[str, Any], summary: Summary) -> bool:
     """Tell whoever is to be told; whether all of them have heard."""
-    changed = bool(summary.new or summary.resolved or summary.broken)
+    changed, news = bool(summary.new or summary.resolved or summary.broken), mend.is_news(summary.repairs)
     wanted = {
         "always": True,
-        "off": summary.verdict != result.AGREE,
-        "change": summary.verdict == result.NONE or changed,
+        "off": summary.verdict != result.AGREE or news or not mend.is_settled(summary.repairs),
+        "change": summary.verdict == result.NONE or changed or news,
     }[given["alarm_when"]]
     heard = True
     text = alarm.message(summary) if wanted else b""
@@ -223,43 +236,57 @@ def _alarm(given: Mapping[str, Any], summary: Summary) -> bool:
 
 
 @contextmanager
-def _privately() -> Iterator[None]:
-    """Whatever is written, by us or by DuckDB, is for its owner: a ledger is nobody else's business."""
+def _privately() -> Iterator[int]:
+    """Whatever is written, by us or by DuckDB, is for its owner: a ledger is nobody else's business. Gives the old umask."""
     before = os.umask(0o077)
     try:
-        yield
+        yield before
     finally:
         os.umask(before)
 
 
-def _answer(given: Mapping[str, Any], now: datetime) -> int:
+def _answer(given: Mapping[str, Any], now: datetime, umask: int) -> int:
     """Ask, tell, and remember; the exit code. Raises NoVerdict."""
     asked = question(given, now)
+    wish = _wish(given, umask)
     forms = _forms(given["output"])
     if given["alarm_when"] == "change" and given["state"] is None:
         raise NoVerdict("--alarm-when change needs to know what was before: --state FILE")
     teller = Teller(sys.stderr.isatty() if given["progress"] is None else given["progress"])
     means = Means(
-        _spool(given["spool"]), given["keep"], given["memory"], given["engine"], given["spark_master"],
-        given["rows"], given["state"], _cuts(given["cuts"]), teller,
+        given["spool"] or _home() / "reconcile", given["keep"], given["memory"], given["engine"], given["spark_master"],
+        given["rows"], wish.limit if wish else 0, given["state"], _cuts(given["cuts"]), teller,
     )  # fmt: skip
     lock = given["lock"] or (given["state"] and given["state"].with_name(f"{given['state'].name}.lock"))
-    with alone(lock):
-        run = Run(asked, means)
-        try:
-            summary = run.answer()
-            summary.grace = format_duration(asked.grace)
-            teller.end()
-            for file, form in forms.items():
-                _write(run, summary, form, file, given["show"])
-            _write(run, summary, given["form"], None, given["show"])
-            # what nobody has heard of is new again the next time
-            if _alarm(given, summary) and means.state is not None:
-                run.remember(means.state)
-        finally:
-            teller.end()
-            run.close()
-    return AGREE if summary.verdict == result.AGREE else OFF
+    with alone(lock), ExitStack() as stack:
+        stack.callback(teller.end)
+        mending = mend.Mending(wish, teller) if wish else None
+        run, summary = _compare(asked, means, mending, stack)
+        summary.grace = format_duration(asked.grace)
+        teller.end()
+        for file, form in forms.items():
+            _write(run, summary, form, file, given["show"])
+        _write(run, summary, given["form"], None, given["show"])
+        # what nobody has heard of is new again the next time
+        if _alarm(given, summary) and means.state is not None:
+            run.remember(means.state)
+    return AGREE if summary.verdict == result.AGREE and mend.is_settled(summary.repairs) else OFF
+
+
+def _compare(asked: Question, means: Means, mending: mend.Mending | None, stack: ExitStack) -> tuple[Run, Summary]:
+    """Compare; and once more where something was repaired, for the verdict is about how the ledgers are now."""
+    run = Run(asked, means)
+    stack.callback(run.close)
+    summary = run.answer()
+    if mending is None:
+        return run, summary
+    repairs = mending.repair(run, summary)
+    if repairs.outcomes.get(Outcome.REPAIRED.value):
+        run = Run(replace(asked, now=datetime.fromtimestamp(time.time(), UTC)), means)
+        stack.callback(run.close)
+        summary = run.answer()
+    summary.repairs = repairs
+    return run, summary
 
 
 def _no_verdict(given: Mapping[str, Any], now: datetime, error: NoVerdict) -> int:
@@ -317,6 +344,8 @@ Examples:
       --compare amount --left-column id=reference --left-column 'amount=cents::bigint * 0.01'
   lastcall reconcile env:BANK env:SHOP --key id --state /var/lib/gift.state --output report.html \\
       --alarm 'mail -s reconcile ops@example.org' --alarm-when change
+  lastcall reconcile env:BANK env:SHOP --key id --time at --ignore-younger 10m --repair gift.mend:write_order
+      Says what would be repaired. With --apply it is, and the ledgers are compared again.
 
 \b
 A side is a file (.csv .tsv .jsonl .parquet, also .gz), sqlite:FILE#TABLE, postgresql://.../DATABASE.TABLE,
@@ -324,7 +353,7 @@ mysql://.../DATABASE.TABLE, mongodb://.../DATABASE.COLLECTION, cmd:COMMAND, or e
 a password in it.
 
 \b
-Exit codes: 0 the ledgers agree, 1 they do not, 2 there is no verdict.
+Exit codes: 0 the ledgers agree, and no repair waits for anybody; 1 they do not, or one does; 2 there is no verdict.
 """,
 )
 @click.argument("left")
@@ -354,6 +383,13 @@ Exit codes: 0 the ledgers agree, 1 they do not, 2 there is no verdict.
 @click.option(
     "--cuts", type=_PATH, metavar="FILE|DIR", help="A cut list, or a run directory, to explain what is missing."
 )
+@click.option("--repair", metavar="MODULE:FUNCTION", help="Say which orders this function would repair.")
+@click.option("--apply", is_flag=True, help="Repair them, each once, and compare again.")
+@click.option(
+    "--journal", type=_PATH, metavar="DIR", help="Where repairs are written down (with --state: FILE.repairs)."
+)
+@click.option("--max-repairs", type=click.IntRange(0), default=100, show_default=True, help="If more are off, none is.")
+@click.option("--app-dir", type=_PATH, default=".", metavar="DIR", help="Where the function's module is.")
 @click.option("--state", type=_PATH, metavar="FILE", help="Remember, and say what is new and what was resolved.")
 @click.option("--lock", type=_PATH, metavar="FILE", help="Run only if nobody else holds it (with --state: FILE.lock).")
 @click.option("--alarm", metavar="COMMAND", help="Gets the summary as JSON when something is off.")
@@ -389,9 +425,9 @@ def reconcile(ctx: click.Context, /, **given: Any) -> None:
     Each option that begins with --left- exists as --right- too.
     """
     now = datetime.fromtimestamp(time.time(), UTC)
-    with _privately():
+    with _privately() as umask:
         try:
-            code = _answer(given, now)
+            code = _answer(given, now, umask)
         except NoVerdict as error:
             code = _no_verdict(given, now, error)
         except OSError as error:

@@ -13,7 +13,7 @@ from lastcall.tools import page
 from lastcall.tools.page import Html, count, seconds, tag
 from lastcall.tools.reconcile import report
 from lastcall.tools.reconcile.compare import OFF, Verdict
-from lastcall.tools.reconcile.result import AGREE, DISAGREE, Finding, SideSummary, Summary
+from lastcall.tools.reconcile.result import AGREE, DISAGREE, Finding, Repair, SideSummary, Summary
 
 WHAT_IT_MEANS = {
     AGREE: "Every order that is old enough is in both ledgers, once, and says the same in both.",
@@ -34,6 +34,7 @@ def draw(summary: Summary) -> str:
             _legend(summary, meaning),
             [_orders(summary, verdict, meaning[verdict.value]) for verdict in (*OFF, Verdict.PENDING)],
             [_broken(side) for side in (summary.left, summary.right)],
+            _repairs(summary),
             _resolved(summary),
             _asked(summary),
         ),
@@ -187,6 +188,33 @@ def _broken(side: SideSummary) -> Html | None:
         ),
         tag("p", f"and {rest:,} more, in the spool", class_="rest") if rest else None,
         class_="different",
+    )
+
+
+def _repairs(summary: Summary) -> Html | None:
+    repairs = summary.repairs
+    if repairs is None:
+        return None
+    names = (", ".join(summary.key), "was", "what became of it", "why")
+    head = tag("tr", [tag("th", text, scope="col") for text in names])
+    table = tag("table", tag("thead", head), tag("tbody", [_repair(one) for one in repairs.each]), class_="orders")
+    return tag(
+        "section",
+        tag("h2", "Repairs ", tag("span", f"{len(repairs.each):,}", class_="n")),
+        tag("p", f"{report.repairs_in_words(repairs)} By {repairs.function}, into {repairs.journal}.", class_="about"),
+        tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Repairs") if repairs.each else None,
+        class_="matched",
+    )
+
+
+def _repair(one: Repair) -> Html:
+    name = tag("span", f"in the journal: {one.journal}", class_="where") if one.journal else None
+    return tag(
+        "tr",
+        tag("th", " ".join(one.key.values()), scope="row"),
+        tag("td", report.title(one.verdict)),
+        tag("td", tag("div", report.repair_in_words(one)), name),
+        tag("td", one.explained.text if one.explained else ""),
     )
 
 

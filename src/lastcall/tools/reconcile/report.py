@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from lastcall.tools.reconcile.compare import OFF, Verdict
-from lastcall.tools.reconcile.result import AGREE, NONE, Finding, SideSummary, Summary
+from lastcall.tools.reconcile.repair import Outcome
+from lastcall.tools.reconcile.result import AGREE, NONE, Finding, Repair, Repairs, SideSummary, Summary
 from lastcall.tools.report import printable
 
 LABEL = 14
@@ -36,11 +37,34 @@ def sentence(summary: Summary) -> str:
         return f"No verdict: {summary.error}"
     if summary.verdict == AGREE:
         pending = summary.counts[Verdict.PENDING.value]
-        return "The ledgers agree." + (f" {pending:,} orders are too young to tell." if pending else "")
+        waiting = _waiting(summary.repairs)
+        return "The ledgers agree." + (f" {pending:,} orders are too young to tell." if pending else "") + waiting
     parts = [f"{summary.off:,} {'order' if summary.off == 1 else 'orders'}"] if summary.off else []
     if summary.broken:
         parts.append(f"{summary.broken:,} {'row' if summary.broken == 1 else 'rows'} that cannot be used")
     return f"THE LEDGERS DO NOT AGREE: {', '.join(parts)}."
+
+
+def _waiting(repairs: Repairs | None) -> str:
+    """Repairs that somebody has to look at though the ledgers agree."""
+    words = (Outcome.PARKED.value, Outcome.UNFINISHED.value)
+    parts = [f"{count:,} {word}" for word in words if repairs and (count := repairs.outcomes.get(word))]
+    return f" Of the repairs {', '.join(parts)}." if parts else ""
+
+
+def repairs_in_words(repairs: Repairs) -> str:
+    """What has become of all of them, in one sentence."""
+    if repairs.refused:
+        return f"Nothing is repaired: {repairs.refused}."
+    counts = ", ".join(f"{count:,} {word}" for word, count in repairs.outcomes.items()) or "nothing to repair"
+    return f"{counts}." if repairs.applied else f"{counts}. Nothing was changed (--apply)."
+
+
+def repair_in_words(one: Repair) -> str:
+    """What has become of one order."""
+    when = f" ({one.changed[:10]} {one.changed[11:19]} UTC)" if one.outcome == Outcome.BEFORE.value else ""
+    resumed = ", after an earlier run was cut" if one.resumed else ""
+    return f"{one.outcome}{when}{resumed}" + (f": {one.text}" if one.text else "")
 
 
 def changes(summary: Summary) -> str:
@@ -68,6 +92,8 @@ def lines(summary: Summary, shown: int) -> Iterator[str]:
             yield from _section(summary, verdict, found[:shown])
     for side in (summary.left, summary.right):
         yield from _broken(side, shown)
+    if summary.repairs:
+        yield from _repairs(summary.repairs, shown)
     yield ""
     yield from filter(None, (changes(summary), f"The evidence: {summary.spool}" if summary.spool else ""))
     yield sentence(summary)
@@ -125,3 +151,18 @@ def _broken(side: SideSummary, shown: int) -> Iterator[str]:
         yield printable(f"  {side.counted or 'row'} {row.line}: {row.why}: {row.text}")
     if side.broken > shown:
         yield f"  and {side.broken - min(shown, len(side.broken_rows)):,} more"
+
+
+def _repairs(repairs: Repairs, shown: int) -> Iterator[str]:
+    yield ""
+    yield printable(f"repairs, by {repairs.function}:")
+    for one in repairs.each[:shown]:
+        verdict = f"  {title(one.verdict)}," if one.verdict else ""
+        yield printable(f"  {' '.join(one.key.values())}{verdict}  {repair_in_words(one)}")
+        if one.journal and one.outcome != Outcome.REPAIRED.value:
+            yield printable(f"      lastcall journal show {one.journal} --journal {repairs.journal}")
+        elif one.explained:
+            yield printable(f"      {one.explained.confidence}: {one.explained.text}")
+    if len(repairs.each) > shown:
+        yield f"  and {len(repairs.each) - shown:,} more"
+    yield f"  {repairs_in_words(repairs)}"

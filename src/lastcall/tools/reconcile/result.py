@@ -54,6 +54,40 @@ class Finding(msgspec.Struct, omit_defaults=True):
     explained: Explanation | None = None
 
 
+class Repair(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What has become of an order that was to be repaired."""
+
+    key: dict[str, str]
+    verdict: str
+    outcome: str
+    """A word of `repair.Outcome`."""
+    text: str = ""
+    """What the function has said, or why it is parked, or has failed."""
+    journal: str = ""
+    """What `lastcall journal` calls it; empty where nothing was written down."""
+    changed: str = ""
+    """When that was written down last."""
+    touched: bool = False
+    """This run has begun it, or gone on with it."""
+    resumed: bool = False
+    """An earlier run had begun it."""
+    explained: Explanation | None = None
+
+
+class Repairs(msgspec.Struct):
+    """What has become of all of them."""
+
+    function: str
+    applied: bool
+    """False: nothing was changed."""
+    journal: str
+    """The directory in which they are written down."""
+    refused: str = ""
+    """Why nothing is repaired."""
+    outcomes: dict[str, int] = {}
+    each: list[Repair] = []
+
+
 class BrokenRow(msgspec.Struct, frozen=True):
     """A row that was kept aside."""
 
@@ -101,6 +135,8 @@ class Summary(msgspec.Struct):
     findings: list[Finding] = []
     left_out: dict[str, int] = {}
     """Findings that are not listed, by kind; the spool has them."""
+    repairs: Repairs | None = None
+    """With `--repair`. The rest is how the ledgers are after it."""
 
     @property
     def off(self) -> int:

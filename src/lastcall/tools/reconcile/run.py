@@ -40,6 +40,8 @@ class Means:
     engine: str = "duckdb"
     spark_master: str | None = None
     listed: int = 1000
+    repaired: int = 0
+    """So many orders that are off are kept for a repair."""
     state: Path | None = None
     cuts: tuple[core.Cut, ...] | None = None
     tell: Tell = field(default=lambda _: None)
@@ -51,6 +53,8 @@ class Run:
     def __init__(self, question: Question, means: Means) -> None:
         self._question, self._means = question, means
         self._began = time.monotonic()
+        self.off: list[Finding] = []
+        """What is off, listed or not, as far as `Means.repaired` goes."""
         with ExitStack() as stack:
             self.folder = _folder(means, stack)
             self._duck = Duck(self.folder, means.memory, means.tell)
@@ -96,6 +100,11 @@ class Run:
         """Write the state of this run down for the next. Raises NoVerdict."""
         state.save(self._duck, self._question, where, _at(self._question))
 
+    def exact_keys(self) -> set[str]:
+        """Columns of the key that are numbers: their last zeros depend on what else is in the ledgers."""
+        types = {name: str(declared) for name, declared, *_ in self._duck.run("DESCRIBE judged")}
+        return {column.name for column in self._question.keys if types[column.name].startswith("DECIMAL")}
+
     def copy_all(self, target: Path) -> None:
         """Everything that is off, with all of its rows, as CSV."""
         off = ", ".join(f"'{one.value}'" for one in LISTED)
@@ -139,8 +148,9 @@ class Run:
         for verdict in LISTED:
             count = summary.counts[verdict.value]
             lost = verdict in (Verdict.ONLY_LEFT, Verdict.ONLY_RIGHT) and means.cuts is not None
-            limit = max(means.listed, EXPLAINED) if lost else means.listed
+            limit = max(means.listed, means.repaired, EXPLAINED if lost else 0)
             found = result.findings(self._duck, self._question, verdict, limit, known) if count else []
+            self.off += found if verdict in compare.OFF else []
             missing += found if lost else []
             summary.findings += found[: means.listed]
             if count > means.listed:
