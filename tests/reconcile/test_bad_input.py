@@ -48,7 +48,7 @@ def test_broken_rows_are_kept_aside_with_their_lines(ask: Ask, text: str, rows: 
 def test_broken_rows_in_the_report_for_people(ask: Ask) -> None:
     """With the line, and the sentence says how many."""
     done = ask("id,x\na,1\nb\n", "id,x\na,1\n", form="text")
-    assert "left          left.csv: 1 rows, 1 cannot be used" in done.out
+    assert "left          left.csv: 1 row, 1 cannot be used" in done.out
     assert "  line 3: Expected Number of Columns: 2 Found: 1: b" in done.out
     assert done.out.endswith("THE LEDGERS DO NOT AGREE: 1 row that cannot be used.\n")
 
@@ -111,11 +111,13 @@ def test_a_packed_file_that_ends_too_early(ask: Ask, folder: Path) -> None:
     """An upload that was cut is half a ledger."""
     packed = gzip.compress(b"id\n" + os.urandom(2000).hex().encode() + b"\na\n")
     (folder / "whole.csv.gz").write_bytes(packed)
-    (folder / "torn.csv.gz").write_bytes(packed[:-40])
     assert ask(folder / "whole.csv.gz", "id\na\n").counts == {"matched": 1, "only_left": 1}
-    done = ask(folder / "torn.csv.gz", "id\na\n")
-    assert done.code == 2
-    assert "torn.csv.gz: cannot be unpacked to its end" in done.err
+    damaged = packed[:20] + b"\xff" * 40 + packed[60:]
+    for torn in (packed[:-40], packed[:20], packed[:3], damaged, b"id\na\n"):
+        (folder / "torn.csv.gz").write_bytes(torn)
+        done = ask(folder / "torn.csv.gz", "id\na\n")
+        assert done.code == 2
+        assert "torn.csv.gz: cannot be unpacked to its end" in done.err
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1", "cp1251"])

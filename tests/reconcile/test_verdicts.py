@@ -231,7 +231,7 @@ def test_the_report_for_people(ask: Ask, folder: Path) -> None:
     lines = done.out.splitlines()
     assert lines[:6] == [
         "left          left.csv: 2 rows",
-        "right         right.csv: 1 rows",
+        "right         right.csv: 1 row",
         "",
         "matched                  0  in both, and they agree",
         "only left                1  in left.csv, not in right.csv",

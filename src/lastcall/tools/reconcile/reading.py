@@ -13,6 +13,7 @@ import io
 import itertools
 import shutil
 import subprocess
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -69,7 +70,10 @@ def read(duck: Duck, question: Question, side: Side, folder: Path, tell: Tell) -
 
 
 def _but(reading: Reading) -> str:
-    return f" ({len(reading.broken)} lines of it are no rows: {reading.broken[0].why})" if reading.broken else ""
+    if not reading.broken:
+        return ""
+    number = len(reading.broken)
+    return f" ({'a line of it is no row' if number == 1 else f'{number} lines of it are no rows'}: {reading.broken[0].why})"
 
 
 def _nothing(raw: Raw) -> None:
@@ -126,9 +130,16 @@ def _encoding(path: Path, named: str | None) -> str:
             return codecs.lookup(named).name
         except LookupError:
             raise NoVerdict(f"{named!r} is no encoding: utf-8, utf-16, latin-1, cp1251 are") from None
-    with _opened(path) as file:
-        start = file.read(4)
+    try:
+        with _opened(path) as file:
+            start = file.read(4)
+    except _TORN as error:
+        raise NoVerdict(f"{path.name}: cannot be unpacked to its end: {error}") from None
     return "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
+
+
+_TORN = (OSError, EOFError, zlib.error)
+"""What a packed file raises that is none, is damaged, or ends too early."""
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -152,7 +163,7 @@ def _as_utf8(place: File, encoding: str, folder: Path, name: str) -> Path:
             file.write(decoder.decode(b"", final=True))
     except UnicodeDecodeError as error:
         raise NoVerdict(f"{place.label}: not {encoding} from line {line} on: {error.reason}") from None
-    except (OSError, EOFError) as error:
+    except _TORN as error:
         raise NoVerdict(f"{place.label}: cannot be unpacked to its end: {error}") from None
     return target
 
@@ -331,7 +342,7 @@ def _text_lines(place: File, encoding: str) -> Iterator[bytes]:
                 done += 1
     except UnicodeDecodeError as error:
         raise NoVerdict(f"{place.label}: not {encoding} after line {done}: {error.reason}") from None
-    except (OSError, EOFError) as error:
+    except _TORN as error:
         raise NoVerdict(f"{place.label}: cannot be read to its end: {error}") from None
 
 

@@ -79,7 +79,7 @@ def lines(summary: Summary, shown: int) -> Iterator[str]:
     """The whole report, with so many findings of each kind."""
     for name, side in (("left", summary.left), ("right", summary.right)):
         broken = f", {side.broken:,} cannot be used" if side.broken else ""
-        yield printable(f"{name:<{LABEL}}{side.label}: {side.rows:,} rows{broken}")
+        yield printable(f"{name:<{LABEL}}{side.label}: {side.rows:,} {'row' if side.rows == 1 else 'rows'}{broken}")
     yield ""
     meaning = words(summary)
     for verdict in Verdict:

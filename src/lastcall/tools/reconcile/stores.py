@@ -210,7 +210,7 @@ def postgresql(raw: Raw, place: Server, tell: Tell) -> None:
             with connection.cursor() as cursor, cursor.copy(copy.encode()) as blocks:
                 _parts(raw, iter(blocks), place.label, tell)
     except psycopg.Error as error:
-        raise NoVerdict(f"{place.label}: PostgreSQL says: {str(error).strip()}") from None
+        raise NoVerdict(f"{place.label}: PostgreSQL says: {' '.join(str(error).split())}") from None
 
 
 def _parts(raw: Raw, blocks: Iterator[bytes | bytearray | memoryview], label: str, tell: Tell) -> None:
@@ -330,7 +330,7 @@ def mongodb(raw: Raw, place: Server, tell: Tell) -> None:
                 known = sorted(collection.find_one() or ())
                 raise no_column(place.label, rows.lacking, known)
     except (pymongo.errors.PyMongoError, BSONError, ValueError) as error:  # a ValueError is about the address
-        raise NoVerdict(f"{place.label}: MongoDB says: {error}") from None
+        raise NoVerdict(f"{place.label}: MongoDB says: {str(error).partition(', Timeout: ')[0]}") from None
 
 
 def _patient(url: str) -> str:
