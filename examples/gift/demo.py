@@ -1,9 +1,10 @@
-"""The demonstration: orders flow while lastcall is reloaded, scaled and stopped; then the two ledgers are compared.
+"""The demonstration, in two acts: the same orders and the same restarts, as in 2017 and under lastcall.
 
-    scripts/demo [--orders 600] [--connections 8] [--mongodb URI] [--no-nginx] [--keep]
+    scripts/demo [--orders 600] [--connections 8] [--workers 4] [--mongodb URI] [--no-nginx] [--keep]
 
-It starts what it needs on free ports, in a folder of its own, and ends it again. Exit code 1: the ledgers disagree, a
-client saw an error, or something did not start.
+Act one restarts php-fpm by SIGTERM while orders flow: `lastcall reconcile` finds the presents without an order, and repairs
+them. Act two does the same to lastcall, and more: nothing is to be found. Everything that it needs is started on free ports,
+in a folder of its own, and ended again. Exit code 0: all was as told here; 1: something was not, or did not start.
 """
 
 from __future__ import annotations
@@ -12,80 +13,32 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .load import Load, write_down
-from .orders import MongoOrders, open_orders
-from .reconcile import ledger, reconcile, table, verdict
+from .orders import MongoOrders, Orders, open_orders
+from .reconcile import Findings, ledger, reconcile, table, verdict
+from .servers import Cutting, Lastcall, PhpFpm, Server, newest_fpm
+from .stage import END_S, EXAMPLES, LATENCY, Failed, Story, nginx, nginx_errors, platform, program, python
 
-EXAMPLES = Path(__file__).resolve().parent.parent
-LATENCY = "40ms"
-START_S = 20.0
-"""Seconds within which everything must have started."""
-END_S = 60.0
-"""Seconds within which a process must have ended; then it is killed."""
-
-NGINX = """
-daemon off;
-pid {folder}/nginx.pid;
-error_log {folder}/nginx.log warn;
-{user}
-worker_processes 1;
-events {{ worker_connections 256; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    upstream gift_http {{ server {http}; keepalive 16; }}
-    upstream gift_fastcgi {{ server {fastcgi}; keepalive 16; }}
-    server {{
-        listen 127.0.0.1:{ports[0]};
-        location / {{
-            proxy_pass http://gift_http;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $host;
-        }}
-    }}
-    server {{
-        listen 127.0.0.1:{ports[1]};
-        location / {{
-            fastcgi_pass gift_fastcgi;
-            fastcgi_keep_conn on;
-            fastcgi_param REQUEST_METHOD $request_method;
-            fastcgi_param REQUEST_URI $request_uri;
-            fastcgi_param SCRIPT_NAME "";
-            fastcgi_param PATH_INFO $uri;
-            fastcgi_param QUERY_STRING $query_string;
-            fastcgi_param CONTENT_TYPE $content_type;
-            fastcgi_param CONTENT_LENGTH $content_length;
-            fastcgi_param SERVER_PROTOCOL $server_protocol;
-            fastcgi_param SERVER_NAME $server_name;
-            fastcgi_param SERVER_PORT $server_port;
-            fastcgi_param REMOTE_ADDR $remote_addr;
-        }}
-    }}
-}}
-"""
-
-
-class Failed(Exception):
-    """The demonstration cannot go on; the text says why."""
+RESTARTS = (0.12, 0.3, 0.48, 0.66)
+"""After which shares of the orders the cron line comes, in both acts."""
+REST_S = 0.1
+"""For which a client waits who has seen an error."""
+LINE = 100
+"""Characters of a command line that is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,263 +52,285 @@ class Options:
     nginx: bool
 
 
-class Story:
-    """What is told on the terminal while it happens: when, and what."""
+@dataclass
+class Act:
+    """What came of one act."""
 
-    def __init__(self, orders: int) -> None:
-        self._orders = orders
-        self._began = time.monotonic()
-        self._live = sys.stdout.isatty()
-
-    def tell(self, what: str) -> None:
-        """One line, with the time since the start."""
-        print(f"{self._wipe()}{time.monotonic() - self._began:6.1f} s  {what}", flush=True)
-
-    def progress(self, answered: int) -> None:
-        """A bar on a terminal, nothing in a file."""
-        if self._live:
-            bar = "#" * (30 * answered // self._orders)
-            print(f"{self._wipe()}          [{bar:<30}] {answered}/{self._orders} orders", end="", flush=True)
-
-    def _wipe(self) -> str:
-        return "\r\x1b[K" if self._live else ""
+    findings: Findings
+    presents: int
+    written: int
+    errors: int
+    """Clients that were not told yes."""
+    wrong: list[str] = field(default_factory=list)
+    """What was not as it was told."""
 
 
-# --- Processes ---------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where an act is played."""
+
+    folder: Path
+    options: Options
+    story: Story
+    platform: str
+
+    def load(self, urls: Sequence[str]) -> Load:
+        """The same in both acts."""
+        options = self.options
+
+        def progress(answered: int) -> None:
+            self.story.progress(answered, options.orders)
+
+        return Load(urls, options.orders, options.connections, progress=progress, rest=REST_S)
+
+    def after(self, load: Load, share: float) -> None:
+        """Wait until so many orders have been answered. Raises Failed."""
+        if not load.answered(int(self.options.orders * share), within=5 * END_S):
+            raise Failed("the orders have stopped flowing")
 
 
 @contextlib.contextmanager
-def running(arguments: Sequence[str], log: Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process for as long as the block lasts: SIGTERM at its end, SIGKILL when that is not enough.
-
-    In a process group of its own, so that Ctrl-C reaches the demonstration alone, which ends the others in order.
-    """
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=EXAMPLES,
-            env=os.environ | env,
-            process_group=0,
-        )
-    try:
-        yield process
-    finally:
-        end(process)
+def stage(name: str, folder: Path, options: Options, story: Story) -> Iterator[Stage]:
+    """A folder, and a gift platform with an empty ledger."""
+    folder = folder / name
+    folder.mkdir()
+    with platform(folder) as gifts:
+        story.tell(f"the gift platform is ready: a present takes {LATENCY}")
+        yield Stage(folder, options, story, gifts)
 
 
-def end(process: subprocess.Popen[bytes]) -> int:
-    """Ask a process to end, wait until it has, and return its exit code. Ctrl-C while it waits ends it at once."""
-    if process.poll() is None:
-        process.terminate()
-    try:
-        return process.wait(END_S)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        os.killpg(process.pid, signal.SIGKILL)  # with its workers: it leads the group that it was started in
-        return process.wait()
+# --- Act one -----------------------------------------------------------------
 
 
-def python(*arguments: str) -> list[str]:
-    """A command line for a module, with the Python that we run on."""
-    return [sys.executable, "-m", *arguments]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
+def as_in_2017(at: Stage) -> Act:
+    """Restart by SIGTERM under load, as the cron line did; then have the damage found, explained and repaired."""
+    store = f"file:{at.folder}/orders.jsonl"
+    env = {"GIFT_PLATFORM": at.platform, "GIFT_STORE": store}
+    binary = program("nginx") if at.options.nginx else None
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        server: PhpFpm | Cutting
+        if binary and newest_fpm():
+            server = PhpFpm(at.folder, at.options.workers, env)
+            stack.callback(server.stop)
+            name = server.start()
+            urls = stack.enter_context(nginx(binary, at.folder, php=server.fastcgi))
+        else:
+            server = Cutting(at.folder, at.options.workers, env)
+            stack.callback(server.stop)
+            name, urls = server.start(), [f"http://{server.http}"]
+        way = "come through nginx" if isinstance(server, PhpFpm) else "come by HTTP"
+        at.story.tell(f"{name} is ready: pid {server.pid}, {at.options.workers} workers; orders {way}")
+        load = at.load(urls)
+        load.start()
+        restart(at, load, server)
+        at.after(load, 1.0)
+    with contextlib.closing(open_orders(store)) as orders:
+        act = take_stock(at, load, orders)
+    return found_and_repaired(at, act, env)
 
 
-def wait_for_answer(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until `url` is answered with 200, or say why that will not happen."""
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=START_S):  # noqa: S310 (our own URL)
-                return
-        except (urllib.error.URLError, ConnectionError) as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                said = log.read_text(errors="replace") if log.exists() else ""
-                raise Failed(f"{url} gave no answer: {error}\n{said[-3000:]}") from error
-        time.sleep(0.02)
+def restart(at: Stage, load: Load, server: Server) -> None:
+    """Again and again, at fixed places in the stream of orders."""
+    for number, share in enumerate(RESTARTS, 1):
+        at.after(load, share)
+        pid = server.pid
+        began = time.monotonic()
+        server.stop()
+        server.start()
+        took = f"{time.monotonic() - began:.1f} s"
+        at.story.tell(f"restart {number}: kill -TERM {pid}, and start again, pid {server.pid} ({took})")
 
 
-# --- The parts ---------------------------------------------------------------
+def found_and_repaired(at: Stage, act: Act, env: Mapping[str, str]) -> Act:
+    """The two ledgers lie there: compare them, and write what is missing."""
+    sides = ["sqlite:presents.db#presents", "orders.jsonl"]
+    lost = len(act.findings.half_done)
+    if not lost:
+        act.wrong.append("no request was cut between its two actions")
+    code, summary = compare(at, sides, "id", "found")
+    if (code, summary["counts"]["only_left"], summary["counts"]["only_right"]) != (1, lost, 0):
+        act.wrong.append(f"reconcile has not found the {lost} missing orders")
+    at.story.tell("the orders are written that are missing, each once, from the platform's ledger")
+    repair = ["--repair", "gift.repair:write", "--apply", "--app-dir", str(EXAMPLES), "--journal", "repairs"]
+    repair += ["--max-repairs", str(at.options.orders)]
+    code, summary = compare(at, sides, "id", "repaired", repair, env)
+    if code != 0 or summary["repairs"]["outcomes"] != {"repaired": lost}:
+        act.wrong.append("the missing orders were not repaired")
+    return act
 
 
-@contextlib.contextmanager
-def platform(folder: Path) -> Iterator[str]:
-    """The gift platform; yields its URL."""
-    log = folder / "platform.log"
-    (port,) = free_ports(1)
-    arguments = python("gift.platform", "--port", str(port), "--ledger", str(folder / "presents.db"))
-    with running([*arguments, "--latency", LATENCY, "--jitter", "20ms"], log) as process:
-        wait_for_answer(f"http://127.0.0.1:{port}/ledger", process, log)
-        yield f"http://127.0.0.1:{port}"
+# --- Act two -----------------------------------------------------------------
 
 
-class Lastcall:
-    """A running `lastcall serve`, and what an operator does to it."""
-
-    def __init__(self, process: subprocess.Popen[bytes], run_dir: Path) -> None:
-        self.process = process
-        self._run_dir = run_dir
-
-    def command(self, *arguments: str) -> str:
-        """`lastcall ...`, for this instance."""
-        done = subprocess.run(
-            [*python("lastcall", arguments[0], "--run-dir", str(self._run_dir)), *arguments[1:]],
-            capture_output=True,
-            text=True,
-            timeout=END_S,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise Failed(f"lastcall {' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
-        return done.stdout
-
-    def reload_by_signal(self) -> None:
-        """`kill -HUP`, and wait until the new generation is in service."""
-        before = self._reloaded()
-        os.kill(self.process.pid, signal.SIGHUP)
-        deadline = time.monotonic() + END_S
-        while self._reloaded() == before:
-            if time.monotonic() > deadline:
-                raise Failed("the reload has not ended")
-            time.sleep(0.05)
-
-    def _reloaded(self) -> int:
-        """The generation that the last reload brought into service; 0 before the first."""
-        last = json.loads(self.command("status", "--json")).get("last_reload")
-        if last is not None and not last["ok"]:
-            raise Failed(f"the reload failed: {last['text']}")
-        return last["generation"] if last else 0
-
-
-@contextlib.contextmanager
-def lastcall(folder: Path, options: Options, env: Mapping[str, str]) -> Iterator[tuple[Lastcall, str, str]]:
-    """The service; yields it with its HTTP and its FastCGI address."""
-    run_dir, log, fastcgi = folder / "run", folder / "lastcall.log", folder / "fastcgi.sock"
-    run_dir.mkdir()
-    (port,) = free_ports(1)
-    arguments = python("lastcall", "serve", "gift.app:app", "--app-dir", str(EXAMPLES))
-    arguments += ["--http", f"127.0.0.1:{port}", "--fastcgi", f"unix:{fastcgi}", "--workers", str(options.workers)]
-    arguments += ["--run-dir", str(run_dir), "--error-log", str(log)]
-    output = folder / "lastcall.out"
-    with running(arguments, output, **env) as process:
-        wait_for_answer(f"http://127.0.0.1:{port}/ready", process, log if log.exists() else output)
-        yield Lastcall(process, run_dir), f"127.0.0.1:{port}", f"unix:{fastcgi}"
-
-
-@contextlib.contextmanager
-def nginx(binary: str, folder: Path, http: str, fastcgi: str) -> Iterator[list[str]]:
-    """A real nginx; yields two URLs: by HTTP and by FastCGI, both over kept connections."""
-    ports = free_ports(2)
-    # As root, nginx's workers would be www-data, who may not enter our folder.
-    user = "user root root;" if os.geteuid() == 0 else ""
-    config, log = folder / "nginx.conf", folder / "nginx.log"
-    config.write_text(NGINX.format(folder=folder, user=user, http=http, fastcgi=fastcgi, ports=ports))
-    with running([binary, "-p", str(folder), "-e", str(log), "-c", str(config)], folder / "nginx.out") as process:
-        urls = [f"http://127.0.0.1:{port}" for port in ports]
-        for url in urls:
-            wait_for_answer(f"{url}/ready", process, log)
-        yield urls
-
-
-# --- The story ---------------------------------------------------------------
-
-
-def demonstrate(options: Options, folder: Path, story: Story) -> int:
-    """Start everything, let the orders flow, operate, stop, compare."""
-    store = options.mongodb or f"sqlite:{folder}/orders.db"
-    database = f"gift_demo_{os.getpid()}"
+def under_lastcall(at: Stage) -> Act:
+    """The same restarts, then whatever else operators do; and there is nothing to be found."""
+    options, database = at.options, f"gift_demo_{os.getpid()}"
+    store = options.mongodb or f"sqlite:{at.folder}/orders.db"
     with ExitStack() as stack:
         orders = stack.enter_context(contextlib.closing(open_orders(store, database)))
         if isinstance(orders, MongoOrders):
             stack.callback(orders.drop)
-        gifts = stack.enter_context(platform(folder))
-        story.tell(f"the gift platform is ready: a present takes {LATENCY}")
-        env = {"GIFT_PLATFORM": gifts, "GIFT_STORE": store, "GIFT_DATABASE": database}
-        server, http, fastcgi = stack.enter_context(lastcall(folder, options, env))
-        story.tell(f"lastcall is ready: pid {server.process.pid}, {options.workers} workers")
-        binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-        urls = [f"http://{http}"]
-        if options.nginx and binary:
-            urls = stack.enter_context(nginx(binary, folder, http, fastcgi))
-        way = "nginx, by HTTP and by FastCGI," if len(urls) > 1 else "lastcall alone, by HTTP,"
-        story.tell(f"orders go through {way} into {'MongoDB' if options.mongodb else 'SQLite'}")
-        load = Load(urls, options.orders, options.connections, progress=story.progress)
+        env = {"GIFT_PLATFORM": at.platform, "GIFT_STORE": store, "GIFT_DATABASE": database}
+        server = Lastcall(at.folder, options.workers, env)
+        stack.callback(server.clear_away)
+        server.start()
+        binary = program("nginx") if options.nginx else None
+        urls = [f"http://{server.http}"]
+        if binary:
+            urls = stack.enter_context(nginx(binary, at.folder, http=server.http, fastcgi=server.fastcgi))
+        way = "come through nginx, by HTTP and by FastCGI" if binary else "come by HTTP"
+        at.story.tell(f"lastcall is ready: pid {server.pid}, {options.workers} workers; orders {way}")
+        load = at.load(urls)
         load.start()
-        code = operate(load, server, options, story)
-        return report(load, ledger(gifts), list(orders.ids()), code, folder)
+        code = operate(at, load, server)
+        act = take_stock(at, load, orders)
+        if code != 0:
+            act.wrong.append(f"lastcall has ended with exit code {code}")
+        if not act.findings.flawless or nginx_errors(at.folder):
+            act.wrong.append("there is something to be found under lastcall")
+        right, key = "sqlite:orders.db#orders", "id"
+        if options.mongodb:
+            right, key = collection(options.mongodb, database), "_id"
+        code, _ = compare(at, ["sqlite:presents.db#presents", right], key, "found")
+        if code != 0:
+            act.wrong.append("reconcile says that the ledgers do not agree")
+        return act
 
 
-def operate(load: Load, server: Lastcall, options: Options, story: Story) -> int:
-    """What operators do on a busy day, at fixed places in the stream of orders; returns lastcall's exit code."""
-
-    def after(share: float) -> None:
-        if not load.answered(int(options.orders * share), within=5 * END_S):
-            raise Failed("the orders have stopped flowing")
-
-    after(0.15)
-    story.tell("kill -HUP: a reload by signal")
-    server.reload_by_signal()
-    after(0.4)
-    story.tell("lastcall reload --wait")
-    server.command("reload", "--wait")
-    after(0.6)
-    story.tell("lastcall scale +1")
-    server.command("scale", "+1")
-    after(0.8)
-    story.tell("lastcall scale -1")
-    server.command("scale", "--", "-1")
+def operate(at: Stage, load: Load, server: Lastcall) -> int:
+    """What operators do on a busy day; returns lastcall's exit code. Raises Failed."""
+    restart(at, load, server)
+    for share, words, do in (
+        (0.78, "kill -HUP: a reload by signal", server.reload_by_signal),
+        (0.84, "lastcall reload --wait", lambda: server.command("reload", "--wait")),
+        (0.9, "lastcall scale +1", lambda: server.command("scale", "+1")),
+        (0.95, "lastcall scale -1", lambda: server.command("scale", "--", "-1")),
+    ):
+        at.after(load, share)
+        at.story.tell(words)
+        do()
     # So few that each of them is inside a worker: what waits in front of a service that stops is another subject.
-    last = max(1, options.workers // 2)
-    if not load.last_ones(last, within=5 * END_S):
+    if not load.last_ones(max(1, at.options.workers // 2), within=5 * END_S):
         raise Failed("the orders have stopped flowing")
-    story.tell("kill -TERM, with the last orders under way")
-    code = end(server.process)
-    after(1.0)
-    story.tell(f"lastcall has ended with exit code {code}")
+    at.story.tell("lastcall stop --final, with the last orders under way")
+    code = server.finish()
+    at.after(load, 1.0)
+    at.story.tell(f"lastcall has ended with exit code {code}")
     return code
 
 
-def report(load: Load, presents: list[str], written: list[str], code: int, folder: Path) -> int:
-    """The table and the verdict; returns the exit code of the demonstration."""
-    write_down(load.seen, folder / "seen.jsonl")
+def collection(uri: str, database: str) -> str:
+    """A MongoDB's address, as reconcile wants it: with the database and the collection."""
+    parts = urllib.parse.urlsplit(uri)
+    return parts._replace(path=f"/{database}.orders").geturl()
+
+
+# --- What came of it ---------------------------------------------------------
+
+
+def take_stock(at: Stage, load: Load, orders: Orders) -> Act:
+    """Count, and compare the ledgers with what the clients were told."""
+    write_down(load.seen, at.folder / "seen.jsonl")
+    presents, written = ledger(at.platform), list(orders.ids())
     findings = reconcile(presents, written, load.seen)
-    log = folder / "nginx.log"
-    errors = [line for line in log.read_text().splitlines() if "[error]" in line] if log.exists() else []
+    errors = nginx_errors(at.folder)
     counts = {
         "orders placed": load.orders,
         "presents sent (the platform's ledger)": len(presents),
         "orders written (our ledger)": len(written),
         "clients told yes": sum(one.yes for one in load.seen),
-        "lines in nginx's error log": len(errors),
-    }
+    } | ({} if errors is None else {"lines in nginx's error log": len(errors)})
     print("\n" + table(findings, counts) + "\n")
-    for one in [one for one in load.seen if not one.yes][:5]:
-        print(f"  {one.order}: {one.status or 'no answer'} {one.error}")
-    for line in errors[:5]:
-        print(f"  nginx: {line}")
-    print(verdict(findings))
-    complete = len(load.seen) == load.orders
-    return 0 if findings.flawless and complete and not errors and code == 0 else 1
+    at.story.show(verdict(findings))
+    return Act(findings, len(presents), len(written), sum(not one.yes for one in load.seen))
+
+
+def compare(
+    at: Stage, sides: Sequence[str], key: str, name: str, more: Sequence[str] = (), env: Mapping[str, str] | None = None
+) -> tuple[int, dict[str, Any]]:
+    """`lastcall reconcile`, as one types it, and what it says; its exit code and its summary. Raises Failed."""
+    report = at.folder / f"{name}.json"
+    asked = [
+        *sides, "--key", "order_id", "--right-column", f"order_id={key}", "--compare", "present,user,receipt:number",
+        "--time", "made", "--left-column", "made=to_timestamp(sent::double)",
+        "--right-column", "made=to_timestamp(written::double)", *more,
+    ]  # fmt: skip
+    at.story.show(typed(asked))
+    quiet = ["--show", "6", "--keep", "0", "--spool", "spool", "--output", report.name]
+    done = subprocess.run(
+        python("lastcall", "reconcile", *asked, *quiet), cwd=at.folder, env=os.environ | (env or {}),
+        capture_output=True, text=True, timeout=END_S, check=False,
+    )  # fmt: skip
+    if not report.exists():
+        raise Failed(f"reconcile has given no verdict:\n{done.stdout}{done.stderr}")
+    at.story.show(done.stdout)
+    return done.returncode, json.loads(report.read_text())
+
+
+def typed(arguments: Sequence[str]) -> str:
+    """The command as one types it: no line parts an option from its value, and no password is in it."""
+    line, lines = "$ lastcall reconcile", []
+    for text in arguments:
+        shown = "mongodb://..." if text.startswith("mongodb") else text.replace(str(EXAMPLES), "examples")
+        if text.startswith("--") and len(line) > LINE - 40:
+            lines.append(line)
+            line = "     "
+        line += f" {shlex.quote(shown)}"
+    return " \\\n".join([*lines, line])
+
+
+def sum_up(acts: Sequence[Act], story: Story) -> int:
+    """Both acts beside each other; the exit code of the demonstration."""
+    story.heading("What came of it")
+    rows: dict[str, Callable[[Act], int]] = {
+        "restarts by SIGTERM": lambda _: len(RESTARTS),
+        "presents sent": lambda act: act.presents,
+        "orders written": lambda act: act.written,
+        "presents without an order": lambda act: len(act.findings.half_done),
+        "clients that were not told yes": lambda act: act.errors,
+    }
+    names = ["as in 2017", "under lastcall"]
+    print(f"  {'':<34}{names[0]:>16}{names[1]:>16}")
+    for name, of in rows.items():
+        print(f"  {name:<34}" + "".join(f"{of(act):>16}" for act in acts))
+    print()
+    wrong = [text for act in acts for text in act.wrong]
+    for text in wrong:
+        print(f"  NOT AS TOLD: {text}")
+    if not wrong:
+        print("  As in 2017 the ledgers differed, and reconcile has found it; under lastcall they agree.")
+    return 1 if wrong else 0
+
+
+def demonstrate(options: Options, folder: Path, story: Story) -> int:
+    """Both acts."""
+    acts = []
+    for name, heading, play in (
+        ("2017", "Act one: as in 2017, restarted by SIGTERM while orders flow", as_in_2017),
+        ("lastcall", "Act two: the same orders and restarts, under lastcall", under_lastcall),
+    ):
+        story.heading(heading)
+        with stage(name, folder, options, story) as at:
+            acts.append(play(at))
+    return sum_up(acts, story)
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[Options, bool]:
     """The options, and whether the folder is to be kept."""
-    parser = argparse.ArgumentParser(prog="scripts/demo", description="Reload and stop under load; compare ledgers.")
-    parser.add_argument("--orders", type=int, default=600)
-    parser.add_argument("--connections", type=int, default=8, help="kept ones, as of so many clients")
-    parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--mongodb", metavar="URI", help="write orders to this MongoDB instead of SQLite")
-    parser.add_argument("--no-nginx", action="store_true", help="go to lastcall directly, even if nginx is here")
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo",
+        description="Restart a gift service while orders flow, as in 2017 and then under lastcall; compare its ledgers.",
+        epilog="Act one uses php-fpm if it and nginx are installed, else a small manager that cuts in the same way. "
+        "Exit code 0: as in 2017 the ledgers differ, and are repaired; under lastcall they agree, and no client sees an "
+        "error.",
+    )
+    parser.add_argument("--orders", type=int, default=600, help="in each act (600)")
+    parser.add_argument("--connections", type=int, default=8, help="kept ones, as of so many clients (8)")
+    parser.add_argument("--workers", type=int, default=4, help="of each server (4)")
+    parser.add_argument(
+        "--mongodb", metavar="URI", help="under lastcall, write orders to this MongoDB instead of SQLite"
+    )
+    parser.add_argument("--no-nginx", action="store_true", help="go to the servers directly, even if nginx is here")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and ledgers")
     given = parser.parse_args(arguments)
     return Options(given.orders, given.connections, given.workers, given.mongodb, not given.no_nginx), given.keep
@@ -368,7 +343,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="gift-"))
     code = 1
     try:
-        code = demonstrate(options, folder, Story(options.orders))
+        code = demonstrate(options, folder, Story())
     except Failed as failure:
         print(f"\nThe demonstration failed: {failure}", file=sys.stderr)
     except KeyboardInterrupt:

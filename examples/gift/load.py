@@ -52,7 +52,9 @@ class Load:
         *,
         name: str = "order",
         progress: Callable[[int], None] = lambda _: None,
+        rest: float = 0.0,
     ) -> None:
+        """`rest`: seconds that a client waits after an error, before it sends its next order."""
         self.orders = orders
         self.seen: list[Seen] = []
         self._numbers = iter(range(orders))
@@ -60,6 +62,7 @@ class Load:
         self._changed = threading.Condition()
         self._name = name
         self._progress = progress
+        self._rest = rest
         self._clients = [
             threading.Thread(target=self._client, args=(url,), name=f"client-{number}", daemon=True)
             for number, url in zip(range(connections), itertools.cycle(urls), strict=False)
@@ -92,6 +95,8 @@ class Load:
                 self.seen.append(seen)
                 self._changed.notify_all()
                 self._progress(len(self.seen))
+            if not seen.yes:
+                time.sleep(self._rest)
         connection.close()
 
     def _next(self) -> int | None:

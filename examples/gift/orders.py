@@ -1,4 +1,4 @@
-"""Our ledger: the orders, in SQLite or in MongoDB.
+"""Our ledger: the orders, in SQLite, in MongoDB, or in a file.
 
 An order is written once; writing it again changes nothing. What `write` has returned from survives a power cut.
 
@@ -8,10 +8,15 @@ process that took them. So `open_orders` is called by the process that uses what
 
 from __future__ import annotations
 
+import dataclasses
+import fcntl
+import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 
@@ -91,6 +96,41 @@ class SqliteOrders:
         return db
 
 
+class FileOrders:
+    """Orders in a file, one JSON object a line: whatever the service is written in can append to it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    def write(self, order: Order) -> None:
+        """Keep an order for ever."""
+        with self._path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            if order.id not in {found.id for found in map(_order, file)}:
+                file.write(json.dumps(dataclasses.asdict(order)).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+    def find(self, order_id: str) -> Order | None:
+        """The order of that id."""
+        return next((order for order in self._all() if order.id == order_id), None)
+
+    def ids(self) -> Iterator[str]:
+        """The ids of all orders."""
+        return (order.id for order in self._all())
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _all(self) -> Iterator[Order]:
+        return map(_order, self._path.read_bytes().splitlines() if self._path.exists() else ())
+
+
+def _order(line: bytes) -> Order:
+    return Order(**json.loads(line))
+
+
 class MongoOrders:
     """Orders in the collection `orders` of a MongoDB replica set.
 
@@ -144,11 +184,13 @@ class MongoOrders:
 
 
 def open_orders(where: str, database: str | None = None) -> Orders:
-    """The store that `sqlite:PATH` or `mongodb://...` names. `database` overrules the one in a MongoDB URI."""
+    """The store that `sqlite:PATH`, `file:PATH` or `mongodb://...` names. `database` overrules the one in a MongoDB URI."""
     match where.partition(":"):
         case "sqlite", ":", path if path:
             return SqliteOrders(path)
+        case "file", ":", path if path:
+            return FileOrders(path)
         case "mongodb" | "mongodb+srv", ":", _:
             return MongoOrders(where, database)
         case _:
-            raise ValueError(f"{where!r} names no store: sqlite:PATH or mongodb://...")
+            raise ValueError(f"{where!r} names no store: sqlite:PATH, file:PATH or mongodb://...")

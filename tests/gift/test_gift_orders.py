@@ -1,4 +1,4 @@
-"""Our ledger: the same promises from SQLite and from MongoDB."""
+"""Our ledger: the same promises from SQLite, from MongoDB, and from a file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from support.processes import ROOT
 ROSE = Order("a-1", "rose", "ann", 1, 1.5)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("mongodb", marks=pytest.mark.xdist_group("mongod"))])
+@pytest.fixture(params=["sqlite", "file", pytest.param("mongodb", marks=pytest.mark.xdist_group("mongod"))])
 def orders(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Orders]:
     """An empty store of each kind."""
-    if request.param == "sqlite":
-        with closing(open_orders(f"sqlite:{tmp_path}/orders.db")) as store:
+    if request.param != "mongodb":
+        with closing(open_orders(f"{request.param}:{tmp_path}/orders")) as store:
             yield store
         return
     mongod: Mongod = request.getfixturevalue("mongod")
@@ -46,9 +46,10 @@ def test_writing_again_changes_nothing(orders: Orders) -> None:
     assert list(orders.ids()) == ["a-1"]
 
 
-def test_workers_that_write_to_one_sqlite_file_lose_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "file"])
+def test_workers_that_write_to_one_file_lose_nothing(tmp_path: Path, kind: str) -> None:
     """Four processes, fifty orders each, at the same time."""
-    where = f"sqlite:{tmp_path}/orders.db"
+    where = f"{kind}:{tmp_path}/orders"
     program = (
         "import sys; from examples.gift.orders import Order, open_orders; orders = open_orders(sys.argv[1]);"
         "[orders.write(Order(f'{sys.argv[2]}-{n}', 'rose', 'ann', n, 0.0)) for n in range(50)]"
