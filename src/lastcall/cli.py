@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cuts": ("lastcall.tools.cuts", "List the requests that were cut before their answer."),
     "doctor": ("lastcall.tools.doctor.command", "Find what will cut requests one day, on this host or in a folder."),
     "drill": ("lastcall.tools.drill.command", "Restart a server under load, and say what was lost."),
+    "explain": ("lastcall.tools.explain.command", "Say which restart cut which request, and who ordered it."),
     "reconcile": ("lastcall.tools.reconcile.command", "Compare two ledgers, and name what does not agree."),
 }
 """Each command, the module whose attribute of the same name it is, and its line in `--help`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lastcall.tools.readers.text import Doubt, lines
 
+_ESCAPED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:[;#].*)?$')
 _SECTION = re.compile(r"\s*\[(?P<name>[^\]]*)\]\s*(?:[;#].*)?$")
 
 
@@ -68,6 +69,10 @@ def parse(text: str, *, comments: str = "#;", trailing: str = ";", folded: bool 
 
 def _value(value: str, trailing: str) -> str:
     if value[:1] in ("'", '"'):
+        # PHP has \" for a quote within (php-fpm's access.format); a value may end in a backslash as well
+        whole = _ESCAPED.match(value) if "\\" in value else None
+        if whole is not None:
+            return whole[1].replace('\\"', '"')
         closed = value.find(value[0], 1)
         if closed > 0:
             return value[1:closed]

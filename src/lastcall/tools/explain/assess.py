@@ -1,0 +1,176 @@
+"""Which complaints and access lines belong to which incident, and what became of each of its requests. Pure."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Final
+
+from lastcall.tools.explain import collect, events, kinds, requests
+from lastcall.tools.explain.collect import Heard, Read
+from lastcall.tools.explain.records import (
+    Access,
+    Complaint,
+    CutOff,
+    Did,
+    Fault,
+    Found,
+    Happening,
+    Incident,
+    Request,
+    Slow,
+)
+from lastcall.tools.explain.setup import Setup
+from lastcall.tools.readers import servers
+
+BEFORE: Final = 30.0
+"""Seconds of requests before an incident, to know how long they usually take."""
+AFTER: Final = 15.0
+
+
+class Times:
+    """Records in the order of their times, to be cut out by time."""
+
+    def __init__(self, found: Sequence[Found]) -> None:
+        self._found = sorted(found, key=lambda one: one.at)
+        self._times = [one.at for one in self._found]
+
+    def between(self, begin: float, end: float) -> list[Found]:
+        """Those in that time, both ends included."""
+        return self._found[bisect.bisect_left(self._times, begin) : bisect.bisect_right(self._times, end)]
+
+
+class Desk:
+    """Where all that was heard about requests lies, sorted."""
+
+    def __init__(self, heard: Heard, known: Setup) -> None:
+        self._heard, self._known = heard, known
+        self._own = {id(read): collect.own(read, known) for read in heard.reads}
+        self._complaints = collect.complaints(heard)
+        self._by_time = Times(self._complaints)
+
+    # --- Logs ---
+
+    @property
+    def fronts(self) -> list[Read]:
+        """Access logs of fronts."""
+        return [
+            read for read in self._heard.reads if read.kind is not None and read.kind.access and not self._own[id(read)]
+        ]
+
+    def own_logs(self, service: str) -> list[Read]:
+        """Access logs of a server's own."""
+        return [read for read in self._heard.reads if service and self._own[id(read)] == service]
+
+    @cached_property
+    def blind(self) -> bool:
+        """Whether there is no front's error log; one in which nothing stands is one."""
+        if any(read.kind is kinds.NGINX for read in self._heard.reads):
+            return False
+        return not any(name in self._known.errors or "error" in name.rpartition("/")[2] for name in self._heard.empty)
+
+    # --- Incidents that only fronts have noticed ---
+
+    def unexplained(self, told: Sequence[Incident]) -> Iterator[Incident]:
+        """Bursts of complaints that are about none of these incidents."""
+        taken = {id(found) for incident in told for found in self._of(incident)}
+        places = {at for at, found in enumerate(self._complaints) if id(found) in taken}
+        return events.bursts(self._complaints, places, self._known)
+
+    def failures(self, told: Sequence[Incident]) -> list[Incident]:
+        """Bursts of 502 in access logs that are about none of these, where no error log says what they were."""
+        if not self.blind:
+            return []
+        spans = collect.joined(events.reach(incident) for incident in told)
+        alone = [
+            found._replace(what=_as_complaint(found.what))
+            for found in self._front.between(-1e18, 1e18)
+            if isinstance(found.what, Access) and found.what.status == 502 and found.what.headed is not True
+            and not collect.within(found.at, found.at, spans)
+        ]  # fmt: skip
+        return list(events.bursts(alone, set(), self._known))
+
+    def _of(self, incident: Incident) -> list[Found]:
+        """The complaints that are about an incident."""
+        listed = self._by_time.between(*events.reach(incident))
+        return [found for found in listed if isinstance(found.what, Complaint) and self._about(found.what, incident)]
+
+    def _about(self, what: Complaint, incident: Incident) -> bool:
+        service = self._known.service_at(what.upstream)
+        return not service or not incident.service or incident.service in (service, servers.LASTCALL)
+
+    # --- Requests ---
+
+    @cached_property
+    def _front(self) -> Times:
+        return Times([found for read, found in self._heard.accesses if not self._own[id(read)]])
+
+    @cached_property
+    def _servers(self) -> dict[str, Times]:
+        found = dict[str, list[Found]]()
+        for read, one in self._heard.accesses:
+            found.setdefault(self._own[id(read)], []).append(one)
+        return {service: Times(listed) for service, listed in found.items()}
+
+    @cached_property
+    def _slow(self) -> Times:
+        return Times([found for _, found in self._heard.told if isinstance(found.what, Slow)])
+
+    @cached_property
+    def _cuts(self) -> Times:
+        return Times([found for _, found in self._heard.told if isinstance(found.what, CutOff)])
+
+    def judge(self, incident: Incident) -> None:
+        """Give an incident its requests."""
+        begin, end = incident.at - BEFORE, incident.until + AFTER
+        near = self._front.between(begin, end)
+        hits = requests.pair(self._of(incident), near)
+        if self.blind:
+            first, last = events.reach(incident)
+            hits = requests.failed([found for found in near if first <= found.at <= last])
+        theirs = self._servers.get(incident.service, Times(())).between(begin, end)
+        requests.finished(hits, theirs)
+        scene = requests.Scene(
+            incident, self._known.capacity.get(incident.service), self._known.kept, near, deaths=_deaths(incident)
+        )
+        covered = any(read.covers(incident.at) for read in self.own_logs(incident.service))
+        busy = requests.slow(hits, self._slow.between(begin, end))
+        for hit, verdict in zip(hits, requests.judge(hits, scene), strict=True):
+            said = f"{incident.service}'s own access log" if covered and _named(hit) else ""
+            made = requests.told(hit, verdict, covered=said)
+            if id(hit) in busy:
+                made = replace(made, evidence=(*made.evidence, busy[id(hit)]))
+            _add(incident, made)
+        if incident.service == servers.LASTCALL:
+            for found in self._cuts.between(begin, end):
+                _add(incident, requests.cut(found))
+        for made in requests.late(scene):
+            _add(incident, made)
+
+
+def _as_complaint(what: Access) -> Complaint:
+    fault = Fault.REFUSED if what.connected is False else Fault.RESET
+    return Complaint(fault, what.client, what.method, what.uri, what.upstreams)
+
+
+def _deaths(incident: Incident) -> int:
+    """Workers that have died; a line without a pid is one of them."""
+    dead = [m.what.pid for m in incident.marks if isinstance(m.what, Happening) and m.what.did is Did.WORKER_DIED]
+    return len({pid for pid in dead if pid}) or min(len(dead), 1)
+
+
+def _named(hit: requests.Hit) -> bool:
+    """Whether its address is its own, so that another log would show it."""
+    line, complaint = hit.line, hit.complaint.what if hit.complaint is not None else None
+    uri = line.uri if line is not None else complaint.uri if isinstance(complaint, Complaint) else ""
+    return bool(re.search(r"\?.|/\d", uri))
+
+
+def _add(incident: Incident, made: Request) -> None:
+    if len(incident.requests) < requests.KEPT_MAX:
+        incident.requests.append(made)
+    else:
+        incident.more[made.kind] = incident.more.get(made.kind, 0) + 1

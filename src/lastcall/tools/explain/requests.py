@@ -1,0 +1,473 @@
+"""Which requests an incident has hit, and what has become of each: half-done, never begun, answered late, tried again.
+
+Pure. The evidence is the front's: its complaint, and the line of its access log that belongs to it. Two requests are reset,
+and one was running while the other still waited to be taken: what tells them apart is the order. Whoever came first was
+taken first, and a server takes no more than it has workers. Where not even the order is known, the confidence says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from lastcall.tools.explain.records import (
+    BEGUN,
+    NOT_BEGUN,
+    Access,
+    Class,
+    Complaint,
+    CutOff,
+    Fault,
+    Found,
+    Incident,
+    Quote,
+    Request,
+    Slow,
+)
+
+BRIEF: Final = 0.005
+"""Seconds. Who had been waiting for less than that may not have been taken yet."""
+LATE_LEAST: Final = 0.2
+"""Seconds that a request must have taken longer than others to be called late."""
+USUAL_LEAST: Final = 10
+"""Requests before the incident from which on it is known how long they take."""
+KEPT_MAX: Final = 20_000
+"""Requests of one incident that are listed; more are counted."""
+
+
+@dataclass
+class Hit:
+    """A request that something has happened to, from all that is known of it."""
+
+    complaint: Found | None
+    access: Found | None
+    own: Found | None = None
+    """The server's own line about it."""
+    order: int = 0
+    """Its place among those that were complained of."""
+
+    @property
+    def fault(self) -> Fault | None:
+        if self.complaint is not None and isinstance(self.complaint.what, Complaint):
+            return self.complaint.what.fault
+        return None
+
+    @property
+    def line(self) -> Access | None:
+        found = self.access.what if self.access is not None else None
+        return found if isinstance(found, Access) else None
+
+    @property
+    def at(self) -> float:
+        """When it ended."""
+        return self._best.at
+
+    @property
+    def grain(self) -> float:
+        return self._best.grain
+
+    @property
+    def _best(self) -> Found:
+        found = self.complaint or self.access
+        assert found is not None
+        if self.access is not None and self.access.grain < found.grain:
+            return self.access
+        return found
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds that it had been waiting for the server, or as near to that as is known."""
+        line = self.line
+        if line is None:
+            return None
+        return line.upstream if line.upstream is not None else line.took
+
+    @property
+    def began(self) -> float | None:
+        line = self.line
+        return self.at - line.took if line is not None and line.took is not None else None
+
+
+# --- Which line belongs to which complaint -----------------------------------
+
+
+def pair(complaints: Sequence[Found], accesses: Sequence[Found]) -> list[Hit]:
+    """Each complaint with its access line, where there is one: same client, same request, same time."""
+    lines = dict[tuple[str, str, str], list[Found]]()
+    for found in accesses:
+        if isinstance(found.what, Access):
+            lines.setdefault((found.what.client, found.what.method, found.what.uri), []).append(found)
+    used, hits = set[int](), list[Hit]()
+    for order, complaint in enumerate(complaints):
+        what = complaint.what
+        assert isinstance(what, Complaint)
+        listed = lines.get((what.client, what.method, what.uri), ())
+        fitting = [found for found in listed if id(found) not in used and _fits(complaint, what, found)]
+        if not fitting:
+            hits.append(Hit(complaint, None, order=order))
+            continue
+        best = min(fitting, key=lambda found: _distance(complaint, what, found))
+        # a request that was tried at several servers is complained of several times
+        if not (isinstance(best.what, Access) and best.what.tried > 1):
+            used.add(id(best))
+        hits.append(Hit(complaint, best, order=order))
+    return hits
+
+
+def _fits(complaint: Found, what: Complaint, found: Found) -> bool:
+    line = found.what
+    assert isinstance(line, Access)
+    if what.connection and line.connection and what.connection != line.connection:
+        return False
+    if line.status < 500 and line.tried == 1:
+        return False
+    # it is written when the answer has gone out, which may be a while after a try that failed
+    latest = complaint.until + 1.0 if line.status >= 500 or line.took is None else complaint.until + line.took + 1.0
+    return complaint.at - 1.0 <= found.at <= latest
+
+
+def _distance(complaint: Found, what: Complaint, found: Found) -> tuple[bool, bool, float]:
+    line = found.what
+    assert isinstance(line, Access)
+    refused = what.fault in NOT_BEGUN
+    contrary = line.connected is not None and line.connected is refused
+    return line.status < 500, contrary, abs(found.at - complaint.at)
+
+
+def failed(accesses: Iterable[Found]) -> list[Hit]:
+    """Access lines that say by themselves that no server has answered, where there is no error log to say it."""
+    return [
+        Hit(None, found, order=at)
+        for at, found in enumerate(accesses)
+        if isinstance(found.what, Access) and found.what.status in (502, 504) and found.what.headed is not True
+    ]
+
+
+# --- Judgement ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What has become of a request, how sure that is, and why."""
+
+    kind: Class
+    confidence: float
+    why: str
+
+
+@dataclass
+class Scene:
+    """What a judgement needs to know besides the request."""
+
+    incident: Incident
+    capacity: int | None
+    """Requests that the server runs at a time, at most; None: nobody knows."""
+    kept: bool
+    """The front keeps its connections to the server."""
+    answered: Sequence[Found]
+    """Access lines of the front, near the incident."""
+    deaths: int = 0
+    """Workers that have died, in a crash."""
+    own_log: bool = False
+    """Whether there is a log of the server's own requests that covers the time."""
+
+    @property
+    def told(self) -> float:
+        return self.incident.at
+
+    @property
+    def listener_lives(self) -> bool:
+        """Whether whoever waits to be taken is taken later, by the next workers."""
+        return self.incident.how in ("reload", "crash")
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a grace was over before everybody had finished."""
+        incident = self.incident
+        if incident.how == "immediate" or not incident.grace:
+            return True
+        end = incident.gone.until if incident.gone is not None else incident.until
+        return end - incident.at >= incident.grace - 0.5
+
+
+def judge(hits: Sequence[Hit], scene: Scene) -> list[Verdict]:
+    """A verdict for each, in their order."""
+    verdicts = dict[int, Verdict]()
+    reset = list[Hit]()
+    for hit in hits:
+        simple = _simple(hit)
+        if simple is not None:
+            verdicts[id(hit)] = simple
+        else:
+            reset.append(hit)
+    for hit, verdict in zip(reset, _resets(reset, scene), strict=True):
+        verdicts[id(hit)] = verdict
+    return [_retried(hit, verdicts[id(hit)]) for hit in hits]
+
+
+def _simple(hit: Hit) -> Verdict | None:
+    """What needs no comparison with others."""
+    line, fault = hit.line, hit.fault
+    if hit.own is not None and fault in BEGUN:
+        return Verdict(
+            Class.UNTOLD, 0.9, "the server's own log has its line: it was finished, and its client was not told"
+        )
+    if fault is Fault.BROKEN:
+        return Verdict(
+            Class.HALF_DONE, 0.6, "its answer broke off: it was running, and may have been done but for the answer"
+        )
+    if fault in NOT_BEGUN:
+        assert fault is not None
+        return Verdict(Class.NEVER_BEGUN, 0.99, f"{fault.value}: nobody has had the request")
+    if fault is Fault.LATE or (fault is None and line is not None and line.status == 504):
+        return Verdict(
+            Class.NEVER_BEGUN, 0.5, "no answer came in time: it may have waited in the queue, or been running"
+        )
+    if fault is None and line is not None and line.connected is False:
+        return Verdict(Class.NEVER_BEGUN, 0.95, "no connection to the server came about")
+    return None
+
+
+def _retried(hit: Hit, verdict: Verdict) -> Verdict:
+    line = hit.line
+    if line is None or line.status >= 500 or hit.complaint is None:
+        return verdict
+    if verdict.kind is Class.NEVER_BEGUN:
+        return Verdict(
+            Class.RETRIED, verdict.confidence, f"{verdict.why}; another server was asked, and answered {line.status}"
+        )
+    if verdict.kind is Class.HALF_DONE:
+        why = (
+            f"{verdict.why}; then another server was asked, and answered {line.status}: what it does may be done twice"
+        )
+        return Verdict(Class.RETRIED, verdict.confidence, why)
+    return verdict
+
+
+def _resets(reset: list[Hit], scene: Scene) -> list[Verdict]:
+    """Who was running, and who still waited, of those whose connection came about and broke."""
+    incident = scene.incident
+    if incident.how == "crash":
+        return _crashed(reset, scene)
+    if scene.listener_lives:
+        return [_reloaded(hit, scene) for hit in reset]
+    if not scene.exhausted:
+        span = incident.gone.at - incident.at if incident.gone is not None else incident.until - incident.at
+        why = (
+            f"whoever was running had time to finish ({span:.0f} s of {incident.grace:g} s were used); this one had been "
+            "let in by the kernel, waited to be taken, and was reset when the server closed"
+        )
+        return [Verdict(Class.NEVER_BEGUN, 0.96, why) for _ in reset]
+    return _ranked(reset, scene)
+
+
+def _crashed(reset: Sequence[Hit], scene: Scene) -> list[Verdict]:
+    """A worker that dies takes along the one request that it runs."""
+    deaths = scene.deaths or len(reset)
+    sure = 0.97 if len(reset) <= deaths else max(0.3, deaths / len(reset))
+    why = "its connection broke when a worker died"
+    if len(reset) > deaths:
+        why += f"; {len(reset)} broke, and {deaths} workers died"
+    return [Verdict(Class.HALF_DONE, sure, why) for _ in reset]
+
+
+def _reloaded(hit: Hit, scene: Scene) -> Verdict:
+    """The listener lives on, so that nobody is reset who only waited to be taken."""
+    incident, elapsed = scene.incident, hit.elapsed
+    if incident.grace:
+        # workers had time to finish; TERM came when it was over
+        outlived = elapsed is None or elapsed >= incident.grace - 1.0
+        if scene.exhausted and outlived and hit.at >= incident.at + incident.grace - 1.0:
+            return Verdict(
+                Class.HALF_DONE, 0.9, f"it ran for longer than the {incident.grace:g} s that it was given to finish"
+            )
+        if scene.kept:
+            return Verdict(
+                Class.NEVER_BEGUN, 0.8, "the server closed a kept connection while the request was on its way to it"
+            )
+        return Verdict(Class.HALF_DONE, 0.6, "its connection broke, though everybody was to finish")
+    if scene.kept and elapsed is not None and elapsed < BRIEF:
+        return Verdict(
+            Class.NEVER_BEGUN, 0.6, "the server closed a kept connection while the request was on its way to it"
+        )
+    return Verdict(
+        Class.HALF_DONE, 0.96,
+        "it was running: the server kept its listener and whoever waited at it, and only killed those at work",
+    )  # fmt: skip
+
+
+# --- Who came first ----------------------------------------------------------
+
+
+def _ranked(reset: list[Hit], scene: Scene) -> list[Verdict]:
+    """By the order in which they came, or were reset: the first ones were running, as many as there are workers."""
+    timed = all(hit.elapsed is not None for hit in reset)
+    after = _finished_after(scene)
+    running = None if scene.capacity is None else max(scene.capacity - round(after), 0)
+    if timed:
+        ordered = sorted(reset, key=lambda hit: -(hit.elapsed or 0.0))
+    else:
+        # a worker that is killed closes its connection at once; those in the queue go when the last one has gone
+        ordered = sorted(reset, key=lambda hit: (hit.fault is not Fault.CLOSED, hit.order))
+    place = {id(hit): at for at, hit in enumerate(ordered)}
+    doubt = scene.incident.how != "immediate" or after > 0
+    return [_by_place(hit, place[id(hit)], len(reset), running, timed=timed, doubt=doubt) for hit in reset]
+
+
+def _finished_after(scene: Scene) -> float:
+    """How many of those who were running were answered after the order to stop; of its own second, half of them."""
+    incident = scene.incident
+    if incident.how == "immediate":
+        return 0.0
+    end = incident.gone.until if incident.gone is not None else incident.until
+    count = 0.0
+    for found in scene.answered:
+        line = found.what
+        if not isinstance(line, Access) or line.status >= 500 or line.status == 499 or found.until > end:
+            continue
+        if found.at >= incident.at + incident.grain:
+            count += 1.0
+        elif found.until > incident.at + incident.grain / 2:
+            count += 0.5
+    return count
+
+
+def _by_place(hit: Hit, place: int, many: int, running: int | None, *, timed: bool, doubt: bool) -> Verdict:
+    elapsed = hit.elapsed
+    waited = f" {elapsed:.2f} s after it had been sent" if elapsed is not None else ""
+    if hit.fault is Fault.CLOSED:
+        return Verdict(
+            Class.HALF_DONE, 0.97, f"the server closed the connection{waited}, with the request read: it was running"
+        )
+    if running is None:
+        sure = 0.8 if timed and elapsed is not None and elapsed >= BRIEF else 0.65
+        return Verdict(
+            Class.HALF_DONE, sure, f"it was reset{waited}; how many requests the server ran at a time is not known"
+        )
+    distance = place - running
+    reset = f"it was reset{waited}" + (
+        f", number {place + 1} of {many} by the time that it came" if timed else f", as number {place + 1} of {many}"
+    )
+    if distance < 0 and many <= running:
+        brief = elapsed is not None and elapsed < BRIEF
+        why = f"it was reset{waited}, and there was a worker for each of the {many} that were"
+        return Verdict(Class.HALF_DONE, 0.6 if brief else 0.96 if timed else 0.9, why)
+    if distance < 0:
+        return Verdict(
+            Class.HALF_DONE,
+            _sure(-distance - 0.5, timed=timed, doubt=doubt),
+            f"{reset}; the server was running {running}",
+        )
+    sure = _sure(distance + 0.5, timed=timed, doubt=doubt)
+    return Verdict(
+        Class.NEVER_BEGUN, sure, f"{reset}; the server was running {running}, so that it still waited to be taken"
+    )
+
+
+def _sure(distance: float, *, timed: bool, doubt: bool) -> float:
+    """The further from the border, the surer."""
+    width = (0.4 if timed else 0.8) * (2.5 if doubt else 1.0)
+    return round(min(0.97, 0.5 + 0.5 * distance / (distance + width)), 2)
+
+
+# --- What is told of a request -----------------------------------------------
+
+
+def told(hit: Hit, verdict: Verdict, *, covered: str = "") -> Request:
+    """A request for the report."""
+    line = hit.line
+    complaint = hit.complaint.what if hit.complaint is not None else None
+    assert complaint is None or isinstance(complaint, Complaint)
+    quotes = [found.quote for found in (hit.complaint, hit.access, hit.own) if found is not None]
+    why = verdict.why
+    if covered and verdict.kind is Class.HALF_DONE and hit.own is None:
+        why += f"; {covered} has no line of it"
+    return Request(
+        verdict.kind, verdict.confidence, why, hit.at, hit.began,
+        line.method if line else complaint.method if complaint else "",
+        line.uri if line else complaint.uri if complaint else "",
+        line.client if line else complaint.client if complaint else "",
+        line.status if line else None,
+        line.id if line else "", line.ids if line else (), tuple(quotes),
+    )  # fmt: skip
+
+
+def cut(found: Found) -> Request:
+    """A request of lastcall's cut list: nothing about it is a guess."""
+    what = found.what
+    assert isinstance(what, CutOff)
+    kind = Class.RETRIED if what.answered else Class.HALF_DONE
+    return Request(
+        kind, 1.0, f"it is in the cut list: {what.said}", found.at, what.began, what.method, what.uri, what.client, None,
+        what.id, (what.id,), (found.quote,),
+    )  # fmt: skip
+
+
+def late(scene: Scene) -> list[Request]:
+    """Requests that were answered, and waited for the restart."""
+    incident = scene.incident
+    if incident.how == "crash":
+        return []
+    lines = [(found, found.what) for found in scene.answered if isinstance(found.what, Access)]
+    usual = sorted(
+        line.took for found, line in lines if line.took is not None and found.until < incident.at and line.status < 500
+    )
+    if len(usual) < USUAL_LEAST:
+        return []  # nobody knows what is usual
+    slow = usual[min(int(len(usual) * 0.99), len(usual) - 1)] + LATE_LEAST
+    made = list[Request]()
+    for found, line in lines:
+        if line.took is None or line.status >= 500 or line.status == 499 or line.took <= slow:
+            continue
+        began = found.at - line.took
+        if began <= incident.until and found.at >= incident.at + incident.grain:
+            why = f"it took {line.took:.2f} s; 99 of a hundred took {slow - LATE_LEAST:.2f} s at most before"
+            made.append(Request(
+                Class.ANSWERED_LATE, 0.8, why, found.at, began, line.method, line.uri, line.client, line.status, line.id,
+                line.ids, (found.quote,),
+            ))  # fmt: skip
+    return made
+
+
+def finished(hits: Sequence[Hit], own: Sequence[Found]) -> None:
+    """Find, for each hit, the line that the server itself has written about it, where its address or id names it."""
+    by_uri = dict[tuple[str, str], list[Found]]()
+    for found in own:
+        if isinstance(found.what, Access):
+            by_uri.setdefault((found.what.method, found.what.uri), []).append(found)
+    for hit in hits:
+        line, complaint = hit.line, hit.complaint.what if hit.complaint is not None else None
+        method, uri = (line.method, line.uri) if line else ("", "")
+        if isinstance(complaint, Complaint):
+            method, uri = complaint.method, complaint.uri
+        if "?" not in uri and not any(char.isdigit() for char in uri.rpartition("/")[2]):
+            continue  # many requests have this address
+        for found in by_uri.get((method, uri), ()):
+            what = found.what
+            assert isinstance(what, Access)
+            end = found.at + (what.took or 0.0) if what.began else found.at
+            if abs(end - hit.at) <= 2.0 + found.grain and what.status < 500:
+                hit.own = found
+
+
+def slow(hits: Sequence[Hit], told: Sequence[Found]) -> dict[int, Quote]:
+    """Hits of which php-fpm had said before that a worker was busy with them."""
+    found = dict[int, Quote]()
+    for hit in hits:
+        complaint = hit.complaint.what if hit.complaint is not None else None
+        uri = complaint.uri if isinstance(complaint, Complaint) else hit.line.uri if hit.line else ""
+        for one in told:
+            if (
+                isinstance(one.what, Slow)
+                and one.what.uri
+                and uri.endswith(one.what.uri.lstrip("/"))
+                and one.at <= hit.at + 1
+            ):
+                found[id(hit)] = one.quote
+    return found
+
+
+def quotes(request: Request, more: Iterable[Quote]) -> tuple[Quote, ...]:
+    """The evidence, each line once."""
+    return tuple(dict.fromkeys((*request.evidence, *more)))

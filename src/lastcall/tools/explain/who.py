@@ -1,0 +1,546 @@
+"""Who has ordered it: whoever was seen to run something that comes to this, or whose schedule says that he did. Pure.
+
+A command is followed as cron, sudo or systemd would run it, through scripts, run-parts, logrotate and its own scripts, init
+scripts and units, to the signal that is really sent (`doctor.chains`). Every step is kept with its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final
+
+from lastcall.tools.doctor import chains
+from lastcall.tools.doctor.facts import Facts, Source
+from lastcall.tools.explain.clock import Zone
+from lastcall.tools.explain.records import Did, Found, Happening, Incident, Orderer, Quote, Sighting
+from lastcall.tools.readers import crontab, logrotate, orders, schedule, shell, unit
+from lastcall.tools.readers.orders import Order
+from lastcall.tools.readers.servers import Effect, base, mentioned, shell_script, unwrapped
+from lastcall.tools.readers.text import Spot
+
+BEFORE: Final = 900.0
+"""Seconds that may pass between somebody's being seen and what he does: an upgrade, a deploy, anacron's delay."""
+SOON: Final = 90.0
+"""Seconds within which a job that cron has started gives its order, most often."""
+DEPTH_MAX: Final = 5
+SAME_TIME: Final = 180.0
+"""Seconds within which it is the same time of the day."""
+RANDOM_MAX: Final = 3600.0
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a command comes to a server: the places on the way, and what it does there."""
+
+    server: str
+    signal: str
+    effect: Effect
+    away: bool
+    steps: tuple[Quote, ...]
+    kind: str = ""
+    """logrotate, hook, deploy: what is on the way and says who orders more plainly than the one that was seen."""
+    at: Quote | None = None
+    """Where that one says it."""
+    what: str = ""
+    sure: bool = True
+
+
+class Ways:
+    """What commands come to, each looked up once."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self._known = dict[str, tuple[Way, ...]]()
+
+    def of(self, command: str, variables: dict[str, str] | None = None) -> tuple[Way, ...]:
+        """Every way that a command takes to a server."""
+        if command not in self._known:
+            self._known[command] = tuple(self._follow(command, Spot("", 0), (), 0, variables))
+        return self._known[command]
+
+    # --- Commands ---
+
+    def _follow(
+        self, text: str, spot: Spot, steps: tuple[Quote, ...], depth: int, variables: dict[str, str] | None = None
+    ) -> Iterator[Way]:
+        if depth > DEPTH_MAX:
+            return
+        yield from self._ordered(orders.orders(text, spot.line or 1, variables), spot.file, steps)
+        for command in shell.parse(text, variables).commands:
+            words = unwrapped(command.words)
+            inner = shell_script(words)
+            if inner is not None:
+                yield from self._follow(inner, spot, steps, depth + 1, variables)
+            elif words:
+                yield from self._program(words, steps, depth)
+
+    def _ordered(self, given: Iterable[Order], file: str, steps: tuple[Quote, ...]) -> Iterator[Way]:
+        for order in given:
+            done = chains.outcome(self.facts, order, file)
+            if done is not None and done.effect is not Effect.OTHER:
+                inner = tuple(_quote(step.spot, step.text) for step in done.steps if step.spot.file)
+                yield Way(done.server, done.signal, done.effect, done.away, (*steps, *inner), sure=done.sure)
+
+    def _program(self, words: Sequence[str], steps: tuple[Quote, ...], depth: int) -> Iterator[Way]:
+        """Programs that run others: scripts, run-parts, logrotate, certbot, make's and npm's we do not know."""
+        name = base(words[0])
+        if name in ("sh", "bash", "dash") and len(words) > 1:
+            words, name = words[1:], base(words[1])
+        if name == "run-parts":
+            folder = next((word for word in reversed(words[1:]) if word.startswith("/")), "")
+            yield from self._parts(folder, steps, depth)
+        elif name == "logrotate":
+            yield from self._rotations(steps)
+        elif name == "certbot":
+            yield from self._hooks(steps, depth)
+        elif name == "systemctl" and len(words) > 2 and words[-2] in ("start", "restart"):
+            yield from self.unit(words[-1], steps, depth)
+        else:
+            yield from self._script(words[0], steps, depth)
+
+    def _script(self, path: str, steps: tuple[Quote, ...], depth: int) -> Iterator[Way]:
+        source = self.facts.named(path) if "/" in path else None
+        source = source or (self._on_path(path) if "/" not in path else None)
+        if source is None or "/init.d/" in f"/{source.path}" or not source.text.startswith("#!"):
+            return
+        for way in self._follow(
+            source.text, Spot(source.path, 1), (*steps, Quote(source.path, 0, f"{path} runs")), depth + 1
+        ):
+            told = next((step for step in way.steps if step.file == source.path and step.line), None)
+            kind = "deploy" if not way.kind and _deploys(source) else way.kind
+            what = path if kind == "deploy" and not way.kind else way.what
+            yield replace(way, kind=kind, at=told if kind == "deploy" and not way.kind else way.at, what=what)
+
+    def _on_path(self, name: str) -> Source | None:
+        for folder in ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "root", "opt"):
+            if f"{folder}/{name}" in self.facts.files:
+                return self.facts.files[f"{folder}/{name}"]
+        return None
+
+    def _parts(self, folder: str, steps: tuple[Quote, ...], depth: int) -> Iterator[Way]:
+        prefix = folder.strip("/") + "/"
+        for path in sorted((*self.facts.files, *self.facts.links)):
+            if path.startswith(prefix) and "/" not in path[len(prefix) :]:
+                yield from self._script(f"/{path}", steps, depth)
+
+    def _rotations(self, steps: tuple[Quote, ...]) -> Iterator[Way]:
+        for source, rotation in self.facts.rotations:
+            for stanza in rotation.stanzas:
+                for script in stanza.scripts:
+                    yield from self._rotation(source, script, steps)
+
+    def _rotation(self, source: Source, script: logrotate.Script, steps: tuple[Quote, ...]) -> Iterator[Way]:
+        for way in self._follow(script.text, Spot(source.path, script.line), (), 1):
+            inner = next((step for step in way.steps if step.file == source.path), None)
+            line = inner.line if inner is not None else script.line
+            text = self.facts.line(Spot(source.path, line)).strip()
+            here = Quote(source.path, line, f"logrotate's {script.name}: {text}")
+            rest = tuple(step for step in way.steps if step is not inner)
+            yield replace(way, kind="logrotate", at=here, what=_bare(text), steps=(*steps, here, *rest))
+
+    def _hooks(self, steps: tuple[Quote, ...], depth: int) -> Iterator[Way]:
+        for path, source in sorted(self.facts.files.items()):
+            if "renewal-hooks/" in path:
+                for way in self._script(f"/{path}", steps, depth):
+                    yield replace(
+                        way,
+                        kind="hook",
+                        at=next((s for s in way.steps if s.file == source.path and s.line), None),
+                        what=f"/{path}",
+                    )
+            elif "letsencrypt/renewal/" in path or path.endswith("letsencrypt/cli.ini"):
+                for number, line in enumerate(source.text.split("\n"), 1):
+                    hook = re.match(r"\s*(?:renew|deploy|post|pre)[_-]hook\s*=\s*(.+)", line)
+                    if hook:
+                        here = Quote(path, number, line.strip())
+                        for way in self._follow(hook[1], Spot(path, number), (*steps, here), depth + 1):
+                            yield replace(way, kind="hook", at=here, what=hook[1].strip())
+
+    def unit(self, name: str, steps: tuple[Quote, ...] = (), depth: int = 0) -> Iterator[Way]:
+        """What a unit comes to when it is started: what a timer does."""
+        found = self.facts.units.get(name if "." in name else f"{name}.service")
+        if found is None:
+            return
+        for entry in found.all("Service", "ExecStart"):
+            here = Quote(entry.spot.file, entry.spot.line, f"ExecStart={entry.value}")
+            command = " ".join(chains._quoted(word) for word in unit.command(entry.value))  # noqa: SLF001 - one quoting for both
+            yield from self._follow(command, entry.spot, (*steps, here), depth + 1)
+
+
+def _quote(spot: Spot, text: str) -> Quote:
+    return Quote(spot.file, spot.line, text)
+
+
+def _bare(line: str) -> str:
+    """A command without where its output goes."""
+    return re.sub(r"\s*(?:\d?>{1,2}\s*\S+|\d>&\d|\|\|\s*(?:true|:))\s*", " ", line).strip()
+
+
+_DEPLOYS: Final = re.compile(r"(?:^|[/_.-])(?:deploy|release|rollout|publish)", re.IGNORECASE)
+_PUTS: Final = re.compile(
+    r"\bgit\s+(?:-\S+\s+\S+\s+)*(?:pull|checkout|reset|fetch)|\brsync\b|ln\s+-s\w*\s+\S*releases?/|composer\s+install"
+)
+
+
+def _deploys(source: Source) -> bool:
+    """Whether a script puts a release in place."""
+    return bool(_DEPLOYS.search(source.path) or _PUTS.search(source.text))
+
+
+# --- Whoever may have ordered it ---------------------------------------------
+
+
+@dataclass
+class Suspect:
+    """Somebody, or a schedule, with all that speaks for it."""
+
+    kind: str
+    what: str
+    user: str
+    quote: Quote | None
+    way: Way | None
+    score: float
+    why: list[str] = field(default_factory=list)
+    schedule: schedule.Schedule | None = None
+    command: str = ""
+    seen: Found | None = None
+
+
+class Inquiry:
+    """Asks who has ordered incidents."""
+
+    def __init__(self, ways: Ways, zone: Zone, told: Sequence[Found]) -> None:
+        self.ways, self.facts, self.zone = ways, ways.facts, zone
+        self.seen = [found for found in told if isinstance(found.what, Sighting)]
+        self.told = told
+        self._tables = list(_tables(self.facts))
+
+    def suspects(self, incident: Incident) -> list[Suspect]:
+        """All that there are, the likeliest first."""
+        if incident.how == "crash" and incident.cause in ("oom", "segfault"):
+            return [_kernel(incident)]
+        found = [*self._lastcall(incident)]
+        for one in self.seen:
+            if incident.at - BEFORE <= one.at <= incident.at + incident.grain + 1.0:
+                found += self._seen(one, incident)
+        found += [*self._scheduled(incident), *self._timers(incident)]
+        best = dict[tuple[str, str, Quote | None], Suspect]()
+        for suspect in found:
+            key = (suspect.kind, suspect.what, suspect.quote)
+            if key not in best or best[key].score < suspect.score:
+                best[key] = suspect
+        return sorted(best.values(), key=lambda suspect: -suspect.score)
+
+    def orderer(self, incident: Incident, others: Iterable[Incident], now: float) -> Orderer | None:
+        """The likeliest, with on how many other days it was the same, and when it is next."""
+        listed = self.suspects(incident)
+        if not listed or listed[0].score < 0.3:
+            return _unknown(incident)
+        best = listed[0]
+        rivals = [one for one in listed[1:] if one.score > best.score - 0.1 and one.what != best.what]
+        days = self._days(incident, best, others)
+        score = best.score
+        why = list(best.why)
+        if days and best.seen is None:
+            score = min(0.95, score + 0.1)
+        if rivals:
+            score = round(score * 0.8, 2)
+            why.append(f"but it may have been {rivals[0].what!r} as well")
+        steps = best.way.steps if best.way is not None else ()
+        return Orderer(
+            best.kind, best.what, best.quote, best.user, round(score, 2), tuple(why), steps,
+            best.seen.quote if best.seen is not None else None, best.seen.at if best.seen is not None else 0.0, days,
+            self._next(best, now),
+        )  # fmt: skip
+
+    # --- Those that were seen ---
+
+    def _seen(self, one: Found, incident: Incident) -> Iterator[Suspect]:
+        what = one.what
+        assert isinstance(what, Sighting)
+        gap = incident.at - one.at
+        score = 0.97 if gap <= 5 else 0.93 if gap <= SOON else 0.6
+        when = self.zone.local(one.at).strftime("%H:%M:%S")
+        if what.kind == "logrotate" and "/" in what.command:
+            ways = tuple(self.ways._rotations(()))  # noqa: SLF001
+            why = f"logrotate has rotated {what.command} at {when}"
+        elif what.kind == "systemd":
+            name = what.command
+            ways = tuple(self.ways.unit(name))
+            why = f"systemd has started {name} at {when}"
+        elif what.kind == "anacron":
+            ways = self.ways.of(f"run-parts /etc/{what.command}")
+            why = f"anacron has started {what.command} at {when}"
+        else:
+            ways = self.ways.of(what.command)
+            why = f"{_WHO.get(what.kind, what.kind)} has run it at {when}"
+        fitting = [way for way in ways if _comes_to(way, incident)]
+        for way in fitting:
+            right = not way.signal or not _signal(incident) or way.signal == _signal(incident)
+            told = [why, _words(way)] if right else [why, f"{_words(way)}; the log says SIG{_signal(incident)}"]
+            yield self._suspect(one, what, way, score if right else score * 0.7, told)
+        if not fitting and what.kind in ("deploy", "log", "apt", "monit", "audit", "ansible") and gap <= 120:
+            about = mentioned(what.command)
+            if about == incident.service or (not about and what.kind == "deploy"):
+                yield Suspect(
+                    "deploy" if what.kind == "deploy" else what.kind, what.command, what.user, one.quote, None,
+                    0.5 if about else 0.35, [f"it is in {one.quote.file}, {max(gap, 0):.0f} s before"], seen=one,
+                )  # fmt: skip
+            elif what.kind == "apt" and incident.service == "php-fpm" and re.search(r"\bphp[\d.]*", what.command):
+                yield Suspect(
+                    "package",
+                    what.command,
+                    what.user,
+                    one.quote,
+                    None,
+                    0.7,
+                    ["a package of it was configured just before"],
+                    seen=one,
+                )
+
+    def _suspect(self, one: Found, what: Sighting, way: Way, score: float, why: list[str]) -> Suspect:
+        kind = _KINDS.get(what.kind, what.kind)
+        if way.kind:
+            at = _rooted(way.at)
+            return Suspect(
+                way.kind,
+                way.what or what.command,
+                what.user,
+                at,
+                way,
+                score,
+                why,
+                self._schedule(what),
+                what.command,
+                one,
+            )
+        if what.kind in ("sudo", "audit"):
+            return self._person(one, what, way, score, why)
+        if kind == "cron":
+            place = self._line(what)
+            quote = Quote(place[0], place[1], what.command) if place else one.quote
+            if place is None:
+                why = [*why, "no crontab that is here has this line any more"]
+            return Suspect(
+                "cron", what.command, what.user, quote, way, score, why, self._schedule(what), what.command, one
+            )
+        if kind == "timer":
+            return self._timer(one, what, way, score, why)
+        return Suspect(kind, what.command, what.user, one.quote, way, score, why, None, what.command, one)
+
+    def _person(self, one: Found, what: Sighting, way: Way, score: float, why: list[str]) -> Suspect:
+        """Somebody who has typed it, or a script that somebody has started."""
+        wanted = {order.words() for order in orders.orders(what.command)}
+        for source, script in self.facts.scripts:
+            inside = what.folder and f"/{source.path}".startswith(what.folder.rstrip("/") + "/")
+            if not inside and not _DEPLOYS.search(what.user):
+                continue
+            given = [order for order in orders.of_commands(script.commands) if order.words() in wanted]
+            if given:
+                line = given[0].line
+                path = f"/{source.path}"
+                text = self.facts.line(Spot(source.path, line)).strip()
+                steps = (Quote(source.path, line, text), *way.steps)
+                told = [*why, f"{what.user} was in {what.folder}, and {path}:{line} orders just this"]
+                kind = "deploy" if _deploys(source) or _DEPLOYS.search(what.user) else "script"
+                return Suspect(
+                    kind, path, what.user, Quote(path, line, text), replace(way, steps=steps), score, told, seen=one
+                )
+        kind = "deploy" if _DEPLOYS.search(what.user) else "person"
+        return Suspect(kind, what.command, what.user, one.quote, way, score, why, command=what.command, seen=one)
+
+    def _timer(self, one: Found, what: Sighting, way: Way, score: float, why: list[str]) -> Suspect:
+        name = what.command.removesuffix(".service")
+        timer = self.facts.units.get(f"{name}.timer")
+        entry = next(iter(timer.all("Timer", "OnCalendar")), None) if timer is not None else None
+        if entry is None:
+            return Suspect("unit", what.command, "", one.quote, way, score, why, command=what.command, seen=one)
+        quote = Quote(f"/{entry.spot.file}", entry.spot.line, f"OnCalendar={entry.value}")
+        return Suspect(
+            "timer", f"{name}.timer", "", quote, way, score, why, schedule.calendar(entry.value), what.command, one
+        )
+
+    def _line(self, what: Sighting) -> tuple[str, int] | None:
+        """Where cron has that command from."""
+        for source, entry in self._tables:
+            if _same_command(entry.command, what.command) and (
+                not entry.user or not what.user or entry.user == what.user
+            ):
+                return f"/{source.path}", entry.line
+        return None
+
+    def _schedule(self, what: Sighting) -> schedule.Schedule | None:
+        for _, entry in self._tables:
+            if _same_command(entry.command, what.command):
+                return schedule.cron(entry.when)
+        return None
+
+    def _lastcall(self, incident: Incident) -> Iterator[Suspect]:
+        """Those of whom the server itself has written down that they sent the signal."""
+        if incident.sender is not None:
+            sender, quote = incident.sender
+            kind = (
+                "cron"
+                if re.search(r"\bcron", sender)
+                else "person"
+                if "sudo" in sender or "bash" in sender
+                else "unknown"
+            )
+            yield Suspect(kind, sender, "", quote, None, 0.99, ["the server has written down who sent the signal"])
+
+    # --- Those whose time it was ---
+
+    def _scheduled(self, incident: Incident) -> Iterator[Suspect]:
+        local = self.zone.local(incident.at)
+        for source, entry in self._tables:
+            due = schedule.cron(entry.when)
+            minute = next(
+                (back for back in (0, 1) if due is not None and due.due(local - timedelta(minutes=back))), None
+            )
+            if due is None or minute is None:
+                continue
+            for way in self.ways.of(entry.command):
+                if not _comes_to(way, incident):
+                    continue
+                right = not way.signal or not _signal(incident) or way.signal == _signal(incident)
+                exact = local.second <= 10 and minute == 0
+                rare = len(due.minutes) * len(due.hours) <= 24
+                score = (0.85 if exact else 0.7) if rare else 0.4
+                why = [f"it is due at that minute ({entry.when}); no log of cron's says that it ran", _words(way)]
+                quote = Quote(f"/{source.path}", entry.line, entry.command)
+                user = entry.user or base(source.path)
+                if way.kind:
+                    quote_ = _rooted(way.at) or quote
+                    yield Suspect(
+                        way.kind, way.what, user, quote_, way, score * (1 if right else 0.6), why, due, entry.command
+                    )
+                else:
+                    yield Suspect(
+                        "cron", entry.command, user, quote, way, score * (1 if right else 0.6), why, due, entry.command
+                    )
+
+    def _timers(self, incident: Incident) -> Iterator[Suspect]:
+        local = self.zone.local(incident.at)
+        for name, found in self.facts.units.items():
+            if not name.endswith(".timer"):
+                continue
+            target = found.get("Timer", "Unit")
+            for entry in found.all("Timer", "OnCalendar"):
+                due = schedule.calendar(entry.value)
+                if due is None or not any(due.due(local - timedelta(minutes=back)) for back in (0, 1)):
+                    continue
+                for way in self.ways.unit(target.value if target else name.removesuffix(".timer")):
+                    if _comes_to(way, incident):
+                        quote = Quote(f"/{entry.spot.file}", entry.spot.line, f"OnCalendar={entry.value}")
+                        why = [f"it is due at that minute ({entry.value})", _words(way)]
+                        yield Suspect("timer", name, "", quote, way, 0.75, why, due, name)
+
+    # --- Other days, and the next one ---
+
+    def _days(self, incident: Incident, best: Suspect, others: Iterable[Incident]) -> int:
+        here = self.zone.local(incident.at)
+        days = set[object]()
+        for other in others:
+            if other is incident or other.service != incident.service:
+                continue
+            there = self.zone.local(other.at)
+            if there.date() == here.date():
+                continue
+            apart = abs(
+                (there.hour - here.hour) * 3600 + (there.minute - here.minute) * 60 + there.second - here.second
+            )
+            at_the_same_time = min(apart, 86400 - apart) <= SAME_TIME
+            if at_the_same_time or (best.command and self._ran(best.command, other)):
+                days.add(there.date())
+        return len(days)
+
+    def _ran(self, command: str, other: Incident) -> bool:
+        return any(
+            isinstance(found.what, Sighting) and found.what.command == command and -2 <= other.at - found.at <= SOON
+            for found in self.seen
+        )
+
+    def _next(self, best: Suspect, now: float) -> float | None:
+        if best.schedule is None:
+            return None
+        found = best.schedule.after(self.zone.local(now).replace(tzinfo=None))
+        return found.replace(tzinfo=self.zone.zone).timestamp() if found is not None else None
+
+
+_WHO: Final = {
+    "cron": "cron",
+    "sudo": "somebody with sudo",
+    "ansible": "Ansible",
+    "hook": "certbot",
+    "monit": "monit",
+    "audit": "somebody (the kernel's audit)",
+}
+_KINDS: Final = {"systemd": "timer", "sudo": "person", "apt": "package"}
+
+
+def _tables(facts: Facts) -> Iterator[tuple[Source, crontab.Entry]]:
+    for source, table in facts.crontabs:
+        for entry in table.entries:
+            yield source, entry
+
+
+def _same_command(one: str, other: str) -> bool:
+    # cron logs the command as it stands; what follows a bare % is input
+    return " ".join(one.split()) == " ".join(other.split())
+
+
+def _comes_to(way: Way, incident: Incident) -> bool:
+    """Whether a way leads to what has happened."""
+    if incident.service and way.server != incident.service:
+        return False
+    if way.effect is Effect.REOPEN:
+        return False
+    if incident.how == "reload":
+        return way.effect is Effect.RELOAD or not way.away
+    if incident.how == "crash":
+        return way.signal == "KILL"
+    return way.away or way.effect in (Effect.CUT, Effect.DRAIN)
+
+
+def _signal(incident: Incident) -> str:
+    return incident.cause if incident.cause.isupper() else ""
+
+
+def _words(way: Way) -> str:
+    sent = f"it sends {way.server} SIG{way.signal}" if way.signal else f"it restarts {way.server}"
+    return f"{sent}, which {way.effect.value}" + ("" if way.sure else " (as is usual: its unit or script is not here)")
+
+
+def _rooted(quote: Quote | None) -> Quote | None:
+    if quote is None or quote.file.startswith("/"):
+        return quote
+    return Quote(f"/{quote.file}", quote.line, quote.text)
+
+
+def _kernel(incident: Incident) -> Suspect:
+    mark = next(
+        (m for m in incident.marks if isinstance(m.what, Happening) and m.what.cause == incident.cause),
+        incident.marks[0],
+    )
+    said = (
+        "the kernel killed it for want of memory"
+        if incident.cause == "oom"
+        else "it touched memory that is not its own"
+    )
+    return Suspect("kernel", said, "", mark.quote, None, 0.99, ["the kernel says so"])
+
+
+def _unknown(incident: Incident) -> Orderer | None:
+    """Nobody was seen."""
+    asked = [
+        m
+        for m in incident.marks
+        if isinstance(m.what, Happening) and m.what.did is Did.TOLD and m.what.cause == "systemd"
+    ]
+    if asked:
+        why = "systemd stopped it; who asked systemd to is in no log that is here"
+        return Orderer("unknown", "systemctl, or what calls it", asked[0].quote, "", 0.5, (why,))
+    return None

@@ -1,0 +1,246 @@
+"""`lastcall explain` on the night of 2017: who, whom, why; and what it says where something is missing."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lastcall.cli import main
+from lastcall.tools.explain import hits
+from support import night
+
+Json = dict[str, Any]
+
+
+def explain(*arguments: str | Path) -> Result:
+    """Run it with this command line."""
+    return CliRunner().invoke(main, ["explain", *map(str, arguments)], catch_exceptions=False)
+
+
+def found(*arguments: str | Path) -> Json:
+    """What it answers in JSON."""
+    answer: Json = json.loads(explain("--json", *arguments).stdout)
+    return answer
+
+
+def classes(incident: Json) -> dict[str, str]:
+    """What became of each order."""
+    return {request["uri"].partition("order=")[2]: request["class"] for request in incident["requests"]}
+
+
+# --- The night ---------------------------------------------------------------
+
+
+def test_the_restart_its_cause_and_what_it_did_are_named(folder: Path) -> None:
+    """One incident: the day before, nobody was hit, which is said as well."""
+    answer = found("--root", night.lay(folder))
+    (incident,) = answer["incidents"]
+    assert (incident["service"], incident["cause"], incident["how"]) == ("php-fpm", "TERM", "immediate")
+    assert incident["at"] == "2017-06-25T05:28:01.000+08:00"
+    assert incident["until"] == "2017-06-25T05:28:04.000+08:00"
+    (quiet,) = answer["restarts"]
+    assert quiet["at"] == "2017-06-24T05:28:01.000+08:00"
+    assert quiet["requests"] == []
+
+
+def test_who_was_running_who_waited_and_who_was_refused_are_told_apart(folder: Path) -> None:
+    """There are two workers: of three that were reset, the two that came first were running."""
+    (incident,) = found("--root", night.lay(folder))["incidents"]
+    assert classes(incident) == {"7001": "half-done", "7002": "half-done", "7003": "never-begun", "7004": "never-begun"}
+    request = next(request for request in incident["requests"] if "7002" in request["uri"])
+    assert request["id"] == f"{7002:032x}"
+    assert request["confidence"] > 0.6
+    assert [(quote["file"], quote["line"]) for quote in request["evidence"]] == [
+        ("/var/log/nginx/error.log", 2),
+        ("/var/log/nginx/access.log", 16),
+    ]
+
+
+def test_the_cron_line_is_found_and_followed_to_the_signal(folder: Path) -> None:
+    """From cron's line in syslog to the crontab, through the init script, to killproc; and when it is due again."""
+    (incident,) = found("--root", night.lay(folder))["incidents"]
+    order = incident["ordered_by"]
+    assert (order["kind"], order["file"], order["line"], order["user"]) == ("cron", "/etc/crontab", 7, "root")
+    assert order["what"] == "/etc/init.d/php-fpm restart > /dev/null"
+    assert ("/etc/init.d/php-fpm", 5) in [(step["file"], step["line"]) for step in order["steps"]]
+    assert order["days"] == 1
+    assert order["next"] == "2017-06-26T05:28:00.000+08:00"
+    assert order["confidence"] > 0.9
+    assert ("/var/log/syslog", 3) in [(event["file"], event["line"]) for event in incident["events"]]
+
+
+def test_the_advice_is_a_diff_of_the_file_at_fault(folder: Path) -> None:
+    """Doctor's patch for the very line."""
+    (incident,) = found("--root", night.lay(folder))["incidents"]
+    advice = next(one for one in incident["advice"] if one["file"] == "/etc/crontab")
+    assert advice["line"] == 7
+    assert "-28 5 * * * root /etc/init.d/php-fpm restart > /dev/null\n" in advice["diff"]
+
+
+def test_people_get_a_note_with_every_line_quoted(folder: Path) -> None:
+    """The text names time, signal, orderer, requests, evidence, and what could not be seen."""
+    result = explain("--root", night.lay(folder))
+    assert result.exit_code == 1
+    for words in (
+        "php-fpm was stopped with SIGTERM, which cuts every request that is running, on Sunday 25 June 2017 at 05:28:01",
+        "Hit: 2 likely half-done, 2 never begun.",
+        "Ordered by cron (root), /etc/crontab:7",
+        "-> /etc/init.d/php-fpm:5: killproc sends TERM, then KILL after 3 s to php-fpm",
+        "the same was seen on 1 other day",
+        "/var/log/php-fpm/error.log:5 | [25-Jun-2017 05:28:01] NOTICE: Terminating ...",
+        "Likely half-done: check these (2)",
+        "What could not be seen",
+    ):
+        assert words in result.stdout
+
+
+def test_a_time_an_order_and_an_id_can_be_asked_for(folder: Path) -> None:
+    """--at takes the machine's own time; --order and --request find the incident that hit it."""
+    root = night.lay(folder)
+    assert len(found("--root", root, "--at", "2017-06-25 05:28")["incidents"]) == 1
+    assert found("--root", root, "--at", "2017-06-25 12:00")["incidents"] == []
+    assert len(found("--root", root, "--since", "2017-06-25")["incidents"]) == 1
+    assert found("--root", root, "--since", "2017-06-26")["incidents"] == []
+    for name in ("--order", "7002"), ("--request", f"{7003:032x}"):
+        assert len(found("--root", root, *name)["incidents"]) == 1
+    answer = found("--root", root, "--order", "6003")
+    assert answer["incidents"] == []
+    assert [(line["file"], line["line"]) for line in answer["elsewhere"]] == [("/var/log/nginx/access.log", 4)]
+    assert "no restart has hit it" in explain("--root", root, "--order", "6003").stdout
+    assert "in no line of these logs" in explain("--root", root, "--order", "9999").stdout
+
+
+def test_other_tools_get_a_sentence_for_each_request(folder: Path) -> None:
+    """What `reconcile` asks."""
+    listed = hits(night.lay(folder))
+    (hit,) = [hit for hit in listed if "order=7002" in hit.text]
+    assert (hit.kind, hit.certainty) == ("half-done", "likely")
+    assert hit.sentence == (
+        "cut at 2017-06-25 05:28:01 after 0.31 s by SIGTERM to php-fpm, ordered by cron (root) /etc/crontab:7: "
+        "/etc/init.d/php-fpm restart > /dev/null (POST /3/cn/vgift/send?order=7002)"
+    )
+    assert hits(night.lay(folder), since=1e10) == []
+
+
+# --- Something is missing, or different --------------------------------------
+
+
+def test_logs_that_were_rotated_and_packed_are_read(folder: Path) -> None:
+    """Gzip and zstd."""
+    root = night.lay(folder)
+    for name in ("nginx/error.log", "php-fpm/error.log"):
+        plain = root / "var/log" / name
+        (plain.parent / f"{plain.name}.2.gz").write_bytes(gzip.compress(plain.read_bytes()))
+        plain.write_text("")
+    access = root / "var/log/nginx/access.log"
+    subprocess.run([shutil.which("zstd") or "zstd", "-q", "--rm", str(access), "-o", f"{access}.1.zst"], check=True)
+    (incident,) = found("--root", root)["incidents"]
+    assert len(incident["requests"]) == 4
+    assert incident["requests"][0]["began"] is not None
+
+
+def test_a_zone_that_is_not_the_machines_is_found_out(folder: Path) -> None:
+    """php-fpm ran in UTC and wrote so; only moved by eight hours its restart falls on what nginx complains of."""
+    shifted = night.FPM_LOG.replace("25-Jun-2017 05:", "24-Jun-2017 21:").replace("24-Jun-2017 05:", "23-Jun-2017 21:")
+    answer = found("--root", night.lay(folder, var_log_php_fpm_error_log=shifted))
+    (incident,) = answer["incidents"]
+    assert (incident["cause"], incident["at"]) == ("TERM", "2017-06-25T05:28:01.000+08:00")
+    (clock,) = [clock for clock in answer["clocks"] if clock["source"] == "/var/log/php-fpm/error.log"]
+    assert clock["skew"] == 8 * 3600
+
+
+def test_without_the_servers_log_the_front_and_the_crontab_tell(folder: Path) -> None:
+    """A burst of complaints is an incident; its time is that of a cron line which stops just this server."""
+    (incident,) = found("--root", night.lay(folder, var_log_php_fpm_error_log=None))["incidents"]
+    assert (incident["service"], incident["cause"]) == ("php-fpm", None)
+    assert incident["ordered_by"]["line"] == 7
+    (incident,) = found("--root", night.lay(folder, var_log_php_fpm_error_log=None, syslog=None))["incidents"]
+    assert incident["ordered_by"]["line"] == 7
+    assert incident["ordered_by"]["confidence"] < 0.9
+
+
+def test_without_the_fronts_error_log_the_access_log_tells(folder: Path) -> None:
+    """Less is known, and it is said which log would tell more."""
+    root = night.lay(folder)
+    (root / "var/log/nginx/error.log").unlink()
+    (incident,) = found("--root", root)["incidents"]
+    assert classes(incident) == {"7001": "half-done", "7002": "half-done", "7003": "never-begun", "7004": "never-begun"}
+    assert any("error log of a front" in sentence for sentence in incident["unseen"])
+
+
+def test_without_times_of_the_front_the_order_of_its_errors_tells(folder: Path) -> None:
+    """Combined has no times: whoever was running is reset first, for its worker dies before the listener closes."""
+    conf = night.NGINX.replace("access.log shop", "access.log")
+    lines = [line.partition(" rt=")[0] + ' "-" "curl"' for line in night.ACCESS.splitlines()]
+    root = night.lay(folder, nginx_conf=conf, access_log="\n".join(lines) + "\n")
+    (incident,) = found("--root", root)["incidents"]
+    assert classes(incident) == {"7001": "half-done", "7002": "half-done", "7003": "never-begun", "7004": "never-begun"}
+    assert any("$upstream_response_time" in sentence for sentence in incident["unseen"])
+
+
+def test_a_server_that_read_the_request_was_running_it(folder: Path) -> None:
+    """Whoever waits to be taken is reset; a connection that was closed in order had been read from."""
+    errors = (
+        night.complaint(7001, night.RESET) + night.complaint(7002, night.RESET) + night.complaint(7003, night.CLOSED)
+    )
+    conf = night.NGINX.replace("access.log shop", "access.log")
+    root = night.lay(folder, var_log_nginx_error_log=errors, nginx_conf=conf, access_log=None)
+    (incident,) = found("--root", root)["incidents"]
+    assert classes(incident) == {"7001": "half-done", "7002": "never-begun", "7003": "half-done"}
+
+
+@pytest.mark.parametrize(
+    ("timeout", "how"),
+    [
+        ("", "immediate"),
+        ("process_control_timeout = 0\n", "immediate"),
+        ("process_control_timeout = 10s\n", "graceful"),
+    ],
+)
+def test_quit_is_judged_by_the_grace_that_is_configured(folder: Path, timeout: str, how: str) -> None:
+    """With a grace, whoever ran was finished, and those that were reset had waited in the queue."""
+    log = night.FPM_LOG.replace("Terminating ...", "Finishing ...")
+    init = night.INIT.replace("$prog\n}", "$prog -QUIT\n}", 1)
+    conf = night.FPM.replace("[global]\n", f"[global]\n{timeout}")
+    (incident,) = found("--root", night.lay(folder, var_log_php_fpm_error_log=log, php_fpm_conf=conf, php_fpm=init))[
+        "incidents"
+    ]
+    assert (incident["cause"], incident["how"]) == ("QUIT", how)
+    halves = [order for order, kind in classes(incident).items() if kind == "half-done"]
+    assert halves == (["7001", "7002"] if how == "immediate" else [])
+
+
+def test_what_the_application_answers_itself_is_no_incident(folder: Path) -> None:
+    """502 and 500 of its own, 499 of clients, 504 of something slow: no restart, no incident."""
+    access = "".join(night.answered(8000 + n, status, 0.2) for n, status in enumerate((500, 502, 499, 200)))
+    late = night.complaint(
+        8010, "upstream timed out (110: Connection timed out) while reading response header from upstream"
+    )
+    said = '2017/06/25 05:28:01 [error] 9#9: *7 FastCGI sent in stderr: "PHP message: connect() failed (111: Connection refused) while connecting to upstream" while reading response header from upstream, client: 10.0.0.7, server: shop, request: "POST /x?order=8011 HTTP/1.1", upstream: "fastcgi://127.0.0.1:9000", host: "shop"\n'  # noqa: E501
+    root = night.lay(folder, access_log=access, var_log_nginx_error_log=late + said, var_log_php_fpm_error_log=None)
+    result = explain("--root", root)
+    assert result.exit_code == 0
+    assert "No incident" in result.stdout
+
+
+def test_logs_without_a_host_can_be_named(folder: Path) -> None:
+    """A folder of logs that somebody has sent; the configuration is then this host's."""
+    root = night.lay(folder)
+    answer = found("--logs", root / "var/log")
+    assert [incident["cause"] for incident in answer["incidents"]] == ["TERM"]
+    assert answer["incidents"][0]["events"][0]["file"].startswith(str(root))
+
+
+def test_wrong_options_are_usage_errors(folder: Path) -> None:
+    """As with all commands: 64, and a remedy."""
+    result = explain("--root", folder, "--at", "soon")
+    assert result.exit_code == 64
+    assert "2017-06-25 05:28" in result.stderr
+    assert explain("--root", folder / "none").exit_code == 64
