@@ -139,7 +139,7 @@ def test_orders_beside_a_request_that_ends_its_worker(
             verdict = judged(rehearse(scene, load, operation, rehearsal.restarts, 8, name))
         assert_named(scene, verdict)
         kinds = {each.kind for each in listed(scene.server)}
-        besides = scene.server.log().count(" exited ") - len(statuses)
+        besides = len(scene.server.log_lines(r"child \d+ exited")) - len(statuses)
         scene.server.stop()
     assert besides == 0 or fault == "eat"
     if threads == "1":
