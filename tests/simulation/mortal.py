@@ -29,7 +29,7 @@ from lastcall.core.slot import Slot, State
 from lastcall.core.trust import Trust
 from lastcall.gateway.wsgi import FileWrapper
 from lastcall.protocol.exchange import Request
-from lastcall.runtime import board, custody, inbox, sockets
+from lastcall.runtime import board, custody, inbox, label, sockets
 from lastcall.runtime import rescue as rescuing
 from lastcall.runtime.cutlist import Death
 from lastcall.runtime.logs import ErrorLog
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from _typeshed import TraceFunction
 
-WATCHED: Final = frozenset({connection.__file__, worker.__file__, board.__file__, inbox.__file__})
+WATCHED: Final = frozenset({connection.__file__, worker.__file__, board.__file__, inbox.__file__, label.__file__})
 """The modules whose lines count: all that touches a connection, the inbox, or the slot."""
 END: Final = b"done"
 """What every answer of `app` ends with."""
@@ -324,7 +324,8 @@ class World:
         """Until there is something for the client, or nothing to wait for."""
         until = time.monotonic() + QUIET_S
         while not select.select([self.client.socket], [], [], 0.001)[0] and time.monotonic() < until:
-            if not lone.connections and not select.select([lone.epoll], [], [], 0)[0]:
+            self._rescue.expire(time.monotonic())
+            if not (lone.connections or self._rescue.busy or select.select([lone.epoll], [], [], 0)[0]):
                 return
             lone.work()
         lone.work()

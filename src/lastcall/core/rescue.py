@@ -73,7 +73,7 @@ def examine(lane: Lane | None, state: State, counts: Counts | None) -> Found:
     A worker writes down what it is about to do before it does it. Where two things are done, the kernel's counts tell which
     of them has been: how much was written since the note, and how much was read.
     """
-    if state is State.GIVEN:
+    if state in (State.GIVEN, State.PARTED):
         return Found(lane, state)
     if state is State.UNKNOWN:
         state = State.WHOLE

@@ -96,11 +96,13 @@ class State(enum.IntEnum):
     OVER = 4
     """All has been answered, and nothing follows: it is about to be closed, and its client may wait for that."""
     GIVEN = 5
-    """It is in the inbox, or is just being put there: it is no longer this worker's."""
+    """It is in the inbox, or is just being put there: which of the two, its label says (`runtime/label.py`)."""
     ANSWERING = 6
     """A byte of its answer may have left, and the request may have been taken; where the answer ends stands in it."""
     OPEN_ENDED = 7
     """The same, and only the connection's end will say where it ends."""
+    PARTED = 8
+    """As GIVEN, with bytes that were taken from it: they go with it, and nobody else has them."""
 
 
 assert HEAD.size == 64

@@ -39,8 +39,8 @@ _PARKING_AT: Final = 11
 _FROZEN_AT: Final = 12
 _MASTERLESS: Final = struct.Struct("<d")
 _MASTERLESS_AT: Final = 24
-LAYOUT: Final = "lastcal3"
-"""What the file begins with. Another layout has another name, and is not read."""
+LAYOUT: Final = "lastcal4"
+"""What the file begins with. Another layout has another name, and is not read. It stands for the inbox's packets as well."""
 _MAGIC: Final = LAYOUT.encode()
 
 

@@ -198,6 +198,9 @@ def _part(left: dict[int, Rescued], bequest: Bequest) -> None:
                 refusal = Refusal(503, GONE, lane.method, lane.exchange, lane.request_id, step, begun=True)
             parcels.append(Parcel(number, rescued.listener, rescued.client, rescued.port, b"", refusal=refusal))
             continue
+        if number < len(states) and states[number] in (State.GIVEN, State.PARTED):
+            os.close(number)  # it may be another's
+            continue
         with socket.socket(fileno=number) as sock:
             reset_at_close(sock)
     fastcgi = {listener.number for listener in bequest.listeners if listener.fastcgi}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -19,12 +20,13 @@ from typing import Final
 import msgspec
 
 from lastcall.protocol.refusal import Refusal
+from lastcall.runtime import label
 
 ROOM: Final = 4 << 20
 """Bytes that may wait in the inbox: some ten thousand connections."""
 _SO_SNDBUFFORCE: Final = 32
-_HEAD: Final = struct.Struct("<HBH?BH")
-"""listener, length of the client's address, its port, continued, attempt, length of a refusal."""
+_HEAD: Final = struct.Struct("<BHBH?BH")
+"""label, listener, length of the client's address, its port, continued, attempt, length of a refusal."""
 CARRIED_MAX: Final = 65536
 """Bytes taken off but not served that may travel with a connection: a request's head, or more of it."""
 _PACKET_MAX: Final = _HEAD.size + 255 + 65535 + CARRIED_MAX
@@ -80,13 +82,16 @@ class Inbox:
     def put(self, parcel: Parcel, about_to: Callable[[], None] | None = None) -> bool:
         """Hand a connection over; False when there is no room. The caller then closes its own descriptor, or keeps it.
 
-        `about_to` is called just before, when everything is ready.
+        `about_to` is called just before, when everything is ready. Raises OSError for what is no open file.
         """
         client = parcel.client.encode("latin-1", "replace")[:255]
         if len(parcel.carried) > CARRIED_MAX:
             return False
         refusal = b"" if parcel.refusal is None else msgspec.json.encode(parcel.refusal)
-        head = _HEAD.pack(parcel.listener, len(client), parcel.port, parcel.continued, parcel.attempt, len(refusal))
+        number = label.put(parcel.fd)
+        head = _HEAD.pack(
+            number, parcel.listener, len(client), parcel.port, parcel.continued, parcel.attempt, len(refusal)
+        )
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [parcel.fd]))]
         if about_to is not None:
             about_to()
@@ -98,30 +103,48 @@ class Inbox:
             return False
         return True
 
+    @property
+    def empty(self) -> bool:
+        """Nothing is on its way."""
+        poll = select.poll()
+        poll.register(self._out, select.POLLIN)
+        return not poll.poll(0)
+
     def take(self) -> Parcel | None:
         """The next connection, or None when none waits, or there is no descriptor for it (`starved`)."""
-        try:
-            os.close(os.dup(self._out.fileno()))  # what finds no descriptor is lost with its packet
-        except OSError:
-            self.starved = True
-            return None
-        self.starved = False
-        try:
-            packet, ancillary, _, _ = self._out.recvmsg(_PACKET_MAX, _RIGHTS, socket.MSG_CMSG_CLOEXEC)
-        except (BlockingIOError, InterruptedError):
-            return None
-        except OSError:
-            return None  # EMFILE is reported as a packet without rights; anything else has no connection in it either
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                (fd,) = array.array("i", data[:4])
-                listener, length, port, continued, attempt, refused = _HEAD.unpack_from(packet)
-                at = _HEAD.size + length
-                client = packet[_HEAD.size : at].decode("latin-1")
-                refusal = msgspec.json.decode(packet[at : at + refused], type=Refusal) if refused else None
-                return Parcel(fd, listener, client, port, packet[at + refused :], continued, attempt, refusal)
-        return None
+        while True:
+            try:
+                os.close(os.dup(self._out.fileno()))  # what finds no descriptor is lost with its packet
+            except OSError:
+                self.starved = True
+                return None
+            self.starved = False
+            try:
+                packet, ancillary, _, _ = self._out.recvmsg(_PACKET_MAX, _RIGHTS, socket.MSG_CMSG_CLOEXEC)
+            except (BlockingIOError, InterruptedError):
+                return None
+            except OSError:
+                return (
+                    None  # EMFILE is reported as a packet without rights; anything else has no connection in it either
+                )
+            for level, kind, data in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    (fd,) = array.array("i", data[:4])
+                    if label.taken(fd, packet[0]):
+                        return _unpack(packet, fd)
+                    os.close(fd)
+                    break  # another copy of it was taken before
+            else:
+                return None
 
     def close(self) -> None:
         self._out.close()
         self._in.close()
+
+
+def _unpack(packet: bytes, fd: int) -> Parcel:
+    _, listener, length, port, continued, attempt, refused = _HEAD.unpack_from(packet)
+    at = _HEAD.size + length
+    client = packet[_HEAD.size : at].decode("latin-1")
+    refusal = msgspec.json.decode(packet[at : at + refused], type=Refusal) if refused else None
+    return Parcel(fd, listener, client, port, packet[at + refused :], continued, attempt, refusal)

@@ -24,6 +24,7 @@ from lastcall.runtime import custody, progress, rights
 from lastcall.runtime.board import Board
 from lastcall.runtime.custody import Rescued
 from lastcall.runtime.cutlist import Death
+from lastcall.runtime.doubts import Doubts
 from lastcall.runtime.inbox import Inbox, Parcel
 from lastcall.runtime.port import Port
 from lastcall.runtime.sockets import reset_at_close
@@ -139,6 +140,7 @@ class Rescue:
         self._retry_at: float | None = None
         self._deaths: dict[str, tuple[int, float]] = {}  # fingerprint -> how many, when last
         self._owed: dict[int, Owed] = {}  # by the connection's cookie
+        self._doubts = Doubts(inbox)
 
     def attach(self, sock: socket.socket, keeper: int = 0, *, adopted: bool = False) -> Ward:
         """Listen to a worker's custodian."""
@@ -210,8 +212,7 @@ class Rescue:
 
     def next_deadline(self) -> float | None:
         times = [ward.deadline for ward in self._wards.values() if ward.deadline is not None]
-        if self._retry_at is not None:
-            times.append(self._retry_at)
+        times += [due for due in (self._retry_at, self._doubts.due(self._port.now())) if due is not None]
         return min(times, default=None)
 
     def expire(self, now: float) -> None:
@@ -220,6 +221,8 @@ class Rescue:
             if ward.deadline is not None and ward.deadline <= now:
                 ward.said_all = True
                 self._conclude(ward)
+        for rescued, fd in self._doubts.look(now):
+            self._send(_parcel(rescued, fd), now + SHELTER)
         if self._retry_at is not None and self._retry_at <= now:
             self._retry_at = None
             waiting, self._homeless = self._homeless, []
@@ -241,6 +244,11 @@ class Rescue:
         for rescued, fd in found:
             state = State(grave.states[rescued.was]) if rescued.was < len(grave.states) else State.OPEN_ENDED
             running, where = lanes.pop(rescued.was, (None, ""))
+            if self._doubts:
+                self._doubts.forget(fd)
+            if running is None and state is State.GIVEN:
+                self._doubts.add(rescued, fd, self._port.now())
+                continue
             true = progress.examine(fd, running, state)
             if running is not None and true.lane is None and not running.kept:
                 _end(fd)  # answered, and its client waits for the end of the connection
@@ -266,7 +274,9 @@ class Rescue:
         batches += [idle[start : start + custody.BATCH] for start in range(0, len(idle), custody.BATCH)]
         for batch in batches:
             for verdict, rescued, fd, found in batch:
-                given = functools.partial(self._board.mark, slot, rescued.was, State.GIVEN)
+                plain = verdict in (Verdict.PASS_ON, Verdict.AGAIN) and not found.carried
+                state = State.GIVEN if plain else State.PARTED
+                given = functools.partial(self._board.mark, slot, rescued.was, state)
                 self._carry_out(verdict, rescued, fd, found, given)
             custody.take(ward.sock, [rescued.was for _, rescued, *_ in batch])
         self.saved += sum(verdict is not Verdict.CUT for verdict, *_ in orders)
@@ -336,7 +346,7 @@ class Rescue:
                     if found.state is State.OPEN_ENDED:
                         reset_at_close(sock)
                 return
-        parcel = Parcel(fd, rescued.listener, rescued.client, rescued.port, found.carried, False, attempt)
+        parcel = _parcel(rescued, fd, carried=found.carried, attempt=attempt)
         self._send(parcel, self._port.now() + SHELTER, given)
 
     def _refuse(self, rescued: Rescued, fd: int, refusal: Refusal, given: Callable[[], None] | None = None) -> None:
@@ -354,7 +364,7 @@ class Rescue:
             self._owed[cookie] = Owed(refusal, None if counts is None else counts.written, until)
         if len(self._owed) > OWED_MAX:
             del self._owed[next(iter(self._owed))]
-        parcel = Parcel(fd, rescued.listener, rescued.client, rescued.port, b"", False, 1, refusal)
+        parcel = _parcel(rescued, fd, refusal=refusal)
         self._send(parcel, self._port.now() + SHELTER, given)
 
     def _send(self, parcel: Parcel, until: float, given: Callable[[], None] | None = None) -> None:
@@ -368,7 +378,7 @@ class Rescue:
     @property
     def busy(self) -> bool:
         """A burial is not over, or a connection waits for room."""
-        return bool(self._homeless) or any(ward.grave is not None for ward in self._wards.values())
+        return bool(self._homeless or self._doubts) or any(ward.grave is not None for ward in self._wards.values())
 
     def finish(self) -> None:
         """At the very end, when nobody else is waited for: wait until all burials are over, PATIENCE at most."""
@@ -387,6 +397,7 @@ class Rescue:
     def homeless(self) -> list[Parcel]:
         """Connections that wait for room in the inbox. They are the caller's afterwards."""
         parcels = [parcel for parcel, _ in self._homeless]
+        parcels += [_parcel(rescued, fd) for rescued, fd in self._doubts.look(self._port.now(), last=True)]
         self._homeless.clear()
         self._retry_at = None
         return parcels
@@ -399,6 +410,13 @@ class Rescue:
                 _close(fd)
         for parcel, _ in self._homeless:
             _close(parcel.fd)
+        self._doubts.let_go()
+
+
+def _parcel(
+    rescued: Rescued, fd: int, *, carried: bytes = b"", attempt: int = 1, refusal: Refusal | None = None
+) -> Parcel:  # fmt: skip
+    return Parcel(fd, rescued.listener, rescued.client, rescued.port, carried, False, attempt, refusal)
 
 
 def _refusal(status: int, found: Found) -> Refusal:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lastcall.runtime import label
 from lastcall.runtime.inbox import Inbox, Parcel
 
 
@@ -40,4 +41,34 @@ def test_a_connection_for_which_there_is_no_descriptor_stays() -> None:
         assert client.recv(5) == b"hello"
         assert inbox.take() is None
         assert not inbox.starved
+    inbox.close()
+
+
+def test_of_two_copies_of_a_connection_one_comes_out() -> None:
+    """The later one, wherever the first was: whoever has put it in again has looked."""
+    inbox = Inbox()
+    client, server = socket.socketpair()
+    with client, server:
+        assert inbox.put(Parcel(server.fileno(), 1, "first", 0, b""))
+        assert inbox.put(Parcel(server.fileno(), 1, "second", 0, b""))
+        parcel = inbox.take()
+        assert parcel is not None
+        assert parcel.client == "second"
+        os.close(parcel.fd)
+        assert inbox.take() is None
+    inbox.close()
+
+
+def test_a_connection_may_pass_through_as_often_as_it_likes() -> None:
+    """Its label has few numbers: they come again."""
+    inbox = Inbox()
+    client, server = socket.socketpair()
+    with client, server:
+        for _ in range(2 * label.MODULUS):
+            assert inbox.put(Parcel(server.fileno(), 1, "", 0, b""))
+            assert label.is_on_its_way(label.read(server.fileno()))
+            parcel = inbox.take()
+            assert parcel is not None
+            assert not label.is_on_its_way(label.read(server.fileno()))
+            os.close(parcel.fd)
     inbox.close()

@@ -479,7 +479,8 @@ class Connection:
     def give(self, inbox: Inbox, parcel: Parcel) -> bool:
         """Put it into the inbox; False when there is no room. Afterwards it is no longer ours: `leave` it."""
         # Noted before, and not after: whoever finds it here as well must not give it to a second worker.
-        if inbox.put(parcel, lambda: self._pen.mark(self.fd, State.GIVEN)):
+        state = State.PARTED if parcel.carried else State.GIVEN
+        if inbox.put(parcel, lambda: self._pen.mark(self.fd, state)):
             return True
         self.settled()
         return False
