@@ -217,6 +217,55 @@ def test_quit_is_judged_by_the_grace_that_is_configured(folder: Path, timeout: s
     assert halves == (["7001", "7002"] if how == "immediate" else [])
 
 
+def test_a_reload_cuts_those_at_work_and_lets_the_others_wait(folder: Path) -> None:
+    """USR2 keeps the listener: without a grace, whoever was reset was running; whoever waited was answered late."""
+    log = night.FPM_LOG.replace("Terminating ...", "Reloading in progress ...")
+    access = night.ACCESS + night.answered(7010, 200, 3.4, at="25/Jun/2017:05:28:04 +0800")
+    root = night.lay(folder, var_log_php_fpm_error_log=log, access_log=access)
+    errors = night.complaint(7001, night.RESET) + night.complaint(7002, night.RESET)
+    (root / "var/log/nginx/error.log").write_text(errors)
+    (incident,) = found("--root", root)["incidents"]
+    assert (incident["cause"], incident["how"]) == ("USR2", "reload")
+    assert classes(incident) == {"7001": "half-done", "7002": "half-done", "7010": "answered-late"}
+
+
+def test_a_worker_that_dies_takes_one_request_along(folder: Path) -> None:
+    """The kernel says why, and php-fpm which worker; nobody has ordered it."""
+    log = "[25-Jun-2017 05:28:01] WARNING: [pool www] child 17 exited on signal 9 (SIGKILL) after 9.5 seconds from start\n"
+    kernel = "Jun 25 05:28:01 web1 kernel: Memory cgroup out of memory: Killed process 17 (php-fpm), UID 33\n"
+    root = night.lay(folder, var_log_php_fpm_error_log=log, syslog=kernel + night.SYSLOG.splitlines()[1] + "\n")
+    (root / "var/log/nginx/error.log").write_text(night.complaint(7002, night.RESET))
+    (incident,) = found("--root", root)["incidents"]
+    assert (incident["cause"], incident["how"], incident["ordered_by"]["kind"]) == ("oom", "crash", "kernel")
+    assert classes(incident) == {"7002": "half-done"}
+
+
+def test_a_front_that_asks_another_server_is_known(folder: Path) -> None:
+    """Nginx with proxy_next_upstream: what was cut may be done twice."""
+    access = night.answered(7001, 200, 0.4).replace('urt="0.400"', 'urt="0.300, 0.100"')
+    conf = night.NGINX.replace("id=$request_id", "ua=$upstream_addr id=$request_id")
+    access = access.replace(" id=", " ua=127.0.0.1:9000, 127.0.0.1:9001 id=")
+    root = night.lay(folder, nginx_conf=conf, access_log=access)
+    (root / "var/log/nginx/error.log").write_text(night.complaint(7001, night.RESET))
+    (incident,) = found("--root", root)["incidents"]
+    (request,) = incident["requests"]
+    assert (request["class"], request["status"]) == ("retried", 200)
+    assert "may be done twice" in request["why"]
+
+
+def test_a_request_that_the_server_finished_is_not_half_done(folder: Path) -> None:
+    """php-fpm's own access log has its line: only the client was not told."""
+    conf = (
+        night.FPM + 'access.log = /var/log/php-fpm/access.log\naccess.format = "%R %t \\"%m %{REQUEST_URI}e\\" %s %d"\n'
+    )
+    root = night.lay(folder, php_fpm_conf=conf)
+    line = '127.0.0.1 25/Jun/2017:05:28:00 +0800 "POST /3/cn/vgift/send?order=7002" 200 0.309\n'
+    (root / "var/log/php-fpm/access.log").write_text(line)
+    (incident,) = found("--root", root)["incidents"]
+    assert classes(incident)["7002"] == "done-untold"
+    assert "has no line of it" in next(r["why"] for r in incident["requests"] if "7001" in r["uri"])
+
+
 def test_what_the_application_answers_itself_is_no_incident(folder: Path) -> None:
     """502 and 500 of its own, 499 of clients, 504 of something slow: no restart, no incident."""
     access = "".join(night.answered(8000 + n, status, 0.2) for n, status in enumerate((500, 502, 499, 200)))

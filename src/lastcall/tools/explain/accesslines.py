@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -190,72 +190,54 @@ def _up_to(following: str | _Hole | None) -> str:
     return ".*?" if following[0] == " " else f"[^{re.escape(following[0])}]*+"
 
 
+_FPM_NAMES: Final = {"R": "remote_addr", "m": "request_method", "r": "script", "s": "status", "q": "args", "d": "took"}
+_FPM_SHAPES: Final = {
+    "s": r"\d{3}", "d": r"[\d.]+", "p": r"\d+", "P": r"\d+", "m": r"[A-Z-]*", "C": r"[\d.]+%?", "l": r"\d+", "M": r"\d+",
+    "Q": r"\??", "r": r'[^?"]*',
+}  # fmt: skip
+_FPM_PLACE: Final = r"%(?:\{([^}]*)\})?([A-Za-z%])"
+_UNITS: Final = {"milli": 1e-3, "milliseconds": 1e-3, "micro": 1e-6, "microseconds": 1e-6}
+
+
 def fpm(text: str) -> Reader:
     """A reader for php-fpm's access.format. Raises Mistake."""
-    names = {
-        "R": "remote_addr",
-        "m": "request_method",
-        "r": "script",
-        "s": "status",
-        "q": "args",
-        "d": "took",
-        "p": "worker",
-    }
-    shapes = {
-        "s": r"\d{3}",
-        "d": r"[\d.]+",
-        "p": r"\d+",
-        "P": r"\d+",
-        "m": r"[A-Z-]*",
-        "C": r"[\d.]+%?",
-        "l": r"\d+",
-        "M": r"\d+",
-    }
-    units = {"milli": 1e-3, "milliseconds": 1e-3, "micro": 1e-6, "microseconds": 1e-6}
-    unit = [1.0]
-
-    def hole(match: re.Match[str]) -> _Hole | str:
-        modifier, letter = match[1] or "", match[2]
-        if letter == "%":
-            return "%"
-        if letter in "tT":
-            # %t is when the request came
-            return _Hole("time_local" if letter == "t" else "logged", _TIME if not modifier else "")
-        if letter == "e":
-            return _Hole("request_uri" if modifier == "REQUEST_URI" else f"env_{modifier.lower()}")
-        if letter == "d":
-            unit[0] = units.get(modifier.lower(), 1.0)
-        return _Hole(names.get(letter, ""), shapes.get(letter, ""))
-
-    pieces = _pieces(text, r"%(?:\{([^}]*)\})?([A-Za-z%])", hole)
-    inner = _reader(pieces, "status", _of_fpm)
+    measured = re.search(r"%\{(\w+)\}d", text)
+    unit = _UNITS.get(measured[1].lower(), 1.0) if measured is not None else 1.0
+    inner = _reader(_pieces(text, _FPM_PLACE, _fpm_hole), "status", _of_fpm)
 
     def read(line: str) -> Told | None:
         told = inner(line)
-        if told is None or not isinstance(told.what, Access):
-            return told
-        took = told.what.took * unit[0] if told.what.took is not None else None
-        return told._replace(what=msgspec_replace(told.what, took=took, began=True))
+        return _from_its_begin(told, unit) if told is not None else None
 
     return read
 
 
+def _fpm_hole(match: re.Match[str]) -> _Hole | str:
+    modifier, letter = match[1] or "", match[2]
+    if letter == "%":
+        return "%"
+    if letter in "tT":
+        # %t is when the request came
+        return _Hole("time_local" if letter == "t" else "logged", _TIME if not modifier else "")
+    if letter == "e":
+        return _Hole("request_uri" if modifier == "REQUEST_URI" else f"env_{modifier.lower()}")
+    return _Hole(_FPM_NAMES.get(letter, ""), _FPM_SHAPES.get(letter, ""))
+
+
+def _from_its_begin(told: Told, unit: float = 1.0) -> Told:
+    """The same line, whose time is when the request came, with its duration in seconds."""
+    if not isinstance(told.what, Access):
+        return told
+    took = told.what.took * unit if told.what.took is not None else None
+    return told._replace(what=replace(told.what, took=took, began=True))
+
+
 def _of_fpm(said: dict[str, str]) -> dict[str, str]:
-    whole = "request_uri" in said
     named = {**said, "request_time": said.get("took", "-")}
-    if not whole:
+    if "request_uri" not in said:
         query = said.get("args", "")
         named["request_uri"] = said.get("script", "") + (f"?{query}" if query not in ("", "-") else "")
-        named["script_only"] = "1"
     return named
-
-
-def msgspec_replace(access: Access, *, took: float | None, began: bool) -> Access:
-    """The same line, with times as php-fpm has them."""
-    return Access(
-        access.status, access.method, access.uri, access.client, took, access.upstream, access.connected, access.headed,
-        access.tried, access.upstreams, access.id, access.ids, access.connection, began, full=False,
-    )  # fmt: skip
 
 
 def gunicorn(text: str) -> Reader:
@@ -351,9 +333,7 @@ def fpm_default(line: str) -> Told | None:
         "time_local": match["time_local"], "status": match["status"], "request": match["request"],
         "remote_addr": match["remote_addr"], "request_time": numbers["request"] if numbers else "-",
     })  # fmt: skip
-    if told is None or not isinstance(told.what, Access):
-        return told
-    return told._replace(what=msgspec_replace(told.what, took=told.what.took, began=True))
+    return _from_its_begin(told) if told is not None else None
 
 
 _decode = msgspec.json.Decoder(dict[str, object]).decode
@@ -378,7 +358,7 @@ def json(line: str) -> Told | None:
             said.setdefault(_ALSO.get(key, key), str(value))
     told = fields(said)
     if told is not None and isinstance(told.what, Access) and "duration" in found and "request_time" not in found:
-        return told._replace(what=msgspec_replace(told.what, took=told.what.took, began=True))
+        return _from_its_begin(told)
     return told
 
 

@@ -68,7 +68,7 @@ class Desk:
     @cached_property
     def blind(self) -> bool:
         """Whether there is no front's error log; one in which nothing stands is one."""
-        if any(read.kind is kinds.NGINX for read in self._heard.reads):
+        if self._complaints or any(read.kind is kinds.NGINX for read in self._heard.reads):
             return False
         return not any(name in self._known.errors or "error" in name.rpartition("/")[2] for name in self._heard.empty)
 

@@ -65,8 +65,15 @@ class Read:
     shift: float = 0.0
     dropped: int = 0
     """Records for which there was no room."""
+    mixed: bool = False
+    """An access log into which others write as well."""
     undated: bool = False
     """It has times without a year."""
+
+    @property
+    def told_first(self) -> bool:
+        """Whether it may say what happened to a server; else it is only asked about requests."""
+        return self.kind is not None and (not self.kind.access or self.mixed)
 
     def covers(self, at: float, slack: float = 60.0) -> bool:
         """Whether its lines go from before that time to after it."""
@@ -113,6 +120,7 @@ def survey(search: Search, setup: Setup, machine: Zone | None) -> list[Read]:
         sample = [text for _, text in logs.lines(1, first[: first.rfind(b"\n") + 1] or first)][: kinds.SAMPLE]
         read.kind = setup.kind_of(file.shown) or kinds.recognize(sample, file.shown)
         if read.kind is not None and read.kind.access and sample:
+            read.mixed = kinds.mixed(sample, read.kind)
             told = next((told for line in sample if (told := read.kind.read(line)) is not None), None)
             if told is not None and told.when is not None and told.when.offset is not None:
                 offsets[told.when.offset] = offsets.get(told.when.offset, 0) + 1
@@ -339,8 +347,10 @@ def complaints(heard: Heard) -> list[Found]:
 
 
 def own(read: Read, setup: Setup) -> str:
-    """The server whose access log this is; "" for a front's."""
-    if read.kind is not None and read.kind.service:
+    """The server whose access log this is; "" for a front's, and for what is none."""
+    if read.kind is None or not read.kind.access:
+        return ""
+    if read.kind.service:
         return read.kind.service
     known = setup.service_of.get(base(read.file.shown), "")
     if known and known != servers.NGINX:

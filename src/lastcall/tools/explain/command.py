@@ -11,7 +11,7 @@ import click
 
 from lastcall.core.mistakes import Mistake
 from lastcall.core.quantities import parse_duration
-from lastcall.tools.explain import answer, text
+from lastcall.tools.explain import answer, page, text
 from lastcall.tools.explain.clock import Zone
 from lastcall.tools.explain.investigate import Question, investigate, zone_of
 from lastcall.tools.explain.progress import Progress
@@ -49,7 +49,7 @@ Examples:
   lastcall explain --at "2017-06-25 05:28" --logs /var/log
   lastcall explain --order 12345                       # what stands in a request's address
   lastcall explain --request 5f2c9a                    # a request's id, as a log has it
-  lastcall explain --root ./host                       # a backup, an image, a copy of /etc and /var/log
+  lastcall explain --root ./host --html incident.html  # a backup, an image, a copy of /etc and /var/log
   lastcall explain --json | jq '.incidents[].requests[] | select(.class == "half-done") | .uri'
 
 \b
@@ -71,10 +71,16 @@ Exit codes: 0 no incident was found, 1 one was, 64 a wrong option.
     help="A log or a folder of logs, in place of those of this host; with --root, besides those. May be repeated.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a page with the timeline, too.",
+)
 @click.option("--quiet", is_flag=True, help="Do not tell how far the reading is.")
 def explain(
     at: str | None, requests: tuple[str, ...], orders: tuple[str, ...], since: str | None, root: Path | None,
-    given: tuple[Path, ...], as_json: bool, quiet: bool,
+    given: tuple[Path, ...], as_json: bool, html: Path | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Say which restart cut which request, and who ordered it, from the logs that are there.
 
@@ -97,9 +103,18 @@ def explain(
     progress = Progress(wanted=not quiet and sys.stderr.isatty())
     findings = investigate(question, now, progress.tell)
     progress.end()
+    if html is not None:
+        _write(html, page.draw(findings))
     if as_json:
         click.echo(answer.as_json(findings))
     else:
         for line in text.lines(findings):
             click.echo(line)
     raise click.exceptions.Exit(FOUND if findings.incidents else 0)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.FileError(str(file), error.strerror) from None

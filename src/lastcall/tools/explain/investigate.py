@@ -92,7 +92,7 @@ def investigate(question: Question, now: float, progress: collect.Progress = sil
     _set_zones(heard)
     collector = Collector(heard, FOREVER, progress, _matters(ways), _needles(question.names))
     for read in heard.reads:
-        if read.kind is not None and not read.kind.access:
+        if read.told_first:
             collector.first(read)
     collect.date(heard)
     _set_clocks(heard, known)
@@ -101,7 +101,7 @@ def investigate(question: Question, now: float, progress: collect.Progress = sil
     chosen = _chosen(question, desk, everything)
     spans = collect.joined((i.at - assess.BEFORE, i.until + assess.AFTER) for i in chosen)
     for read in heard.reads:
-        if read.kind is not None and read.kind.access and (spans or desk.blind or question.names):
+        if read.kind is not None and not read.told_first and (spans or desk.blind or question.names):
             collector.near(read, spans, failures=desk.blind)
     chosen += [i for i in desk.failures(chosen) if _asked(question, i)]
     chosen.sort(key=lambda incident: incident.at)

@@ -55,7 +55,8 @@ def cut(line: str) -> Told | None:
 CUTS: Final = Kind("cut list", cut)
 FPM: Final = Kind("php-fpm log", fpmlog.read, (
     b" ...", b"execvp", b"is running, pid", b"bye-bye", b"ready to handle", b"re-opened", b"exited on signal", b"SIG",
-    b"executing too slow", b"timed out", b"[pool", b"initialization failed", b"failed processes", b"asked to stop",
+    b"executing too slow", b"timed out", b"]  [pool", b"script_filename",
+    b"initialization failed", b"failed processes", b"asked to stop",
 ))  # fmt: skip
 NGINX: Final = Kind("nginx error log", nginxlog.read, nginxlog.NEEDLES)
 ACCESS: Final = Kind("access log", accesslines.combined, access=True)
@@ -94,6 +95,12 @@ def recognize(lines: Sequence[str], name: str) -> Kind | None:
         return next((kind for pattern, kind in _NAMES if pattern.search(name)), None)
     most = max(counts.values())
     return next(kind for kind in KINDS if counts.get(kind.name) == most)
+
+
+def mixed(lines: Sequence[str], kind: Kind) -> bool:
+    """Whether an access log holds lines of another kind as well: a file into which several write."""
+    others = [found for line in lines if kind.read(line) is None and (found := of(line)) is not None]
+    return any(not other.access and other is not OTHER for other in others)
 
 
 def of(line: str) -> Kind | None:

@@ -118,8 +118,6 @@ class Access:
     connection: str = ""
     began: bool = False
     """The time of the line is when the request came, not when it was answered."""
-    full: bool = True
-    """The URI is the client's; False: it may be only a script's name (php-fpm's %r)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -405,24 +405,23 @@ def cut(found: Found) -> Request:
 
 
 def late(scene: Scene) -> list[Request]:
-    """Requests that were answered, and waited for the restart."""
+    """Requests that were answered, and had waited for the next workers: where the listener lives on, nobody else waits."""
     incident = scene.incident
-    if incident.how == "crash":
+    if incident.how != "reload":
         return []
     lines = [(found, found.what) for found in scene.answered if isinstance(found.what, Access)]
-    usual = sorted(
-        line.took for found, line in lines if line.took is not None and found.until < incident.at and line.status < 500
-    )
+    before = (line.took for found, line in lines if line.status < 500 and found.until < incident.at)
+    usual = sorted(took for took in before if took is not None)
     if len(usual) < USUAL_LEAST:
         return []  # nobody knows what is usual
-    slow = usual[min(int(len(usual) * 0.99), len(usual) - 1)] + LATE_LEAST
+    most = usual[min(int(len(usual) * 0.99), len(usual) - 1)]
     made = list[Request]()
     for found, line in lines:
-        if line.took is None or line.status >= 500 or line.status == 499 or line.took <= slow:
+        if line.took is None or line.status >= 500 or line.status == 499 or line.took <= most + LATE_LEAST:
             continue
         began = found.at - line.took
-        if began <= incident.until and found.at >= incident.at + incident.grain:
-            why = f"it took {line.took:.2f} s; 99 of a hundred took {slow - LATE_LEAST:.2f} s at most before"
+        if began <= incident.until and found.until >= incident.until - incident.grain:
+            why = f"it took {line.took:.2f} s; 99 of a hundred took {most:.2f} s at most before"
             made.append(Request(
                 Class.ANSWERED_LATE, 0.8, why, found.at, began, line.method, line.uri, line.client, line.status, line.id,
                 line.ids, (found.quote,),

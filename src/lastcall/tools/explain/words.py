@@ -23,9 +23,9 @@ def describe(incident: Incident, zone: Zone) -> None:
     """Give the incident its sentence and its timeline."""
     incident.effect = _effect(incident)
     incident.said = _said(incident, zone)
-    incident.events = [
-        event for _, event in sorted(_events(incident), key=lambda pair: (pair[1].at, pair[0], pair[1].quote))
-    ]
+    # of what is only known to the second, nobody knows whether it was before what is known exactly: the turn decides
+    told = sorted(_events(incident), key=lambda pair: (pair[1].at // 1, pair[0], pair[1].at, pair[1].quote))
+    incident.events = [event for _, event in told]
 
 
 def clock(at: float, zone: Zone, *, grain: float = 1.0) -> str:

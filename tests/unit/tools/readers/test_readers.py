@@ -123,6 +123,12 @@ def test_a_value_that_somebody_fills_in_later(value: str) -> None:
     assert text.template(value)
 
 
+def test_a_quote_may_stand_in_a_quoted_value() -> None:
+    """php-fpm's access.format has them, behind a backslash; a path may end in one."""
+    read = ini.parse('access.format = "%R \\"%m %r\\" %s"; a comment\npath = "C:\\"\nother = "a" ; b\n')
+    assert [entry.value for entry in read.entries] == ['%R "%m %r" %s', "C:\\", "a"]
+
+
 def test_passwords_are_not_quoted() -> None:
     """Neither those in addresses nor those behind their names."""
     line = "MONGO=mongodb://shop:hunter2@db/x?w=0 password=hunter2 api_key: 'hunter2'"
