@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import custody, durable, fastcgi_hello, http_hello, memory, reconcile, startup
+from benchmarks import custody, durable, explain, fastcgi_hello, http_hello, memory, reconcile, startup
 from benchmarks.effort import Effort
 from benchmarks.report import Table, Verdict
 
@@ -22,6 +22,7 @@ BENCHMARKS: Final[dict[str, Callable[[Effort, Path], list[Table]]]] = {
     "memory": memory.measure,
     "startup": startup.measure,
     "reconcile": reconcile.measure,
+    "explain": explain.measure,
 }
 
 

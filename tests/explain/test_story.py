@@ -240,6 +240,24 @@ def test_a_worker_that_dies_takes_one_request_along(folder: Path) -> None:
     assert classes(incident) == {"7002": "half-done"}
 
 
+def test_a_server_that_was_killed_as_a_whole_is_known_by_its_next_start(folder: Path) -> None:
+    """SIGKILL leaves no line; the next start does, and the front has noticed the death. What follows is another story."""
+    log = night.FPM_LOG.splitlines()
+    killed = [
+        *log[:4],
+        "[25-Jun-2017 05:28:13] NOTICE: fpm is running, pid 9",
+        "[25-Jun-2017 05:28:13] NOTICE: ready to handle connections",
+    ]
+    later = [line.replace("05:28", "06:28") for line in log[4:]]
+    root = night.lay(folder, var_log_php_fpm_error_log="\n".join([*killed, *later, ""]), syslog=None)
+    answer = found("--root", root)
+    (incident,) = answer["incidents"]
+    assert (incident["cause"], incident["how"]) == ("kill", "crash")
+    assert (incident["at"], incident["until"]) == ("2017-06-25T05:28:01.000+08:00", "2017-06-25T05:28:14.000+08:00")
+    assert classes(incident) == {"7001": "half-done", "7002": "half-done", "7003": "never-begun", "7004": "never-begun"}
+    assert [restart["cause"] for restart in answer["restarts"]] == ["TERM", "TERM"]
+
+
 def test_a_front_that_asks_another_server_is_known(folder: Path) -> None:
     """Nginx with proxy_next_upstream: what was cut may be done twice."""
     access = night.answered(7001, 200, 0.4).replace('urt="0.400"', 'urt="0.300, 0.100"')
@@ -280,11 +298,17 @@ def test_what_the_application_answers_itself_is_no_incident(folder: Path) -> Non
 
 
 def test_logs_without_a_host_can_be_named(folder: Path) -> None:
-    """A folder of logs that somebody has sent; the configuration is then this host's."""
+    """A folder of logs that somebody has sent: this host's crontab says nothing about it."""
     root = night.lay(folder)
     answer = found("--logs", root / "var/log")
-    assert [incident["cause"] for incident in answer["incidents"]] == ["TERM"]
-    assert answer["incidents"][0]["events"][0]["file"].startswith(str(root))
+    (incident,) = answer["incidents"]
+    order = incident["ordered_by"]
+    assert (incident["cause"], order["kind"], order["line"]) == ("TERM", "cron", 3)
+    assert order["file"] == f"{root}/var/log/syslog"
+    assert order["confidence"] < 0.9
+    assert incident["at"] == "2017-06-25T05:28:01.000+08:00"
+    assert incident["events"][0]["file"].startswith(str(root))
+    assert {request["class"] for request in incident["requests"]} == {"half-done", "never-begun"}
 
 
 def test_wrong_options_are_usage_errors(folder: Path) -> None:

@@ -432,7 +432,7 @@ class Span:
     name: str
 
 
-_GRACE: dict[str, tuple[str, float | None]] = {
+GRACES: dict[str, tuple[str, float | None]] = {
     servers.GUNICORN: ("graceful_timeout", 30.0),
     servers.HYPERCORN: ("graceful_timeout", 3.0),
     servers.UWSGI: ("worker-reload-mercy", 60.0),
@@ -454,9 +454,9 @@ def grace(facts: Facts, run: Run) -> Span | None:
         return _span(Value(found[0].args[0], found[0].spot), found[0].name, None) if found and found[0].args else None
     if run.server == servers.LASTCALL:
         return _lastcall_grace(facts, run)
-    if run.server not in _GRACE:
+    if run.server not in GRACES:
         return None
-    name, default = _GRACE[run.server]
+    name, default = GRACES[run.server]
     instance = Instance(run.server, run.spot, run, config_of(facts, run))
     return _span(instance.get(name), name, default)
 

@@ -47,6 +47,7 @@ def _incident(incident: Incident, moment: _Moments) -> Json:
         "at": moment(incident.at),
         "until": moment(incident.until),
         "back": incident.back,
+        "dark": incident.dark,
         "service": incident.service or None,
         "cause": incident.cause or None,
         "how": incident.how or None,
@@ -139,6 +140,7 @@ def _read(read: Read) -> Json:
         "understood": read.understood,
         "not_understood": read.not_understood,
         "passed_over": max(read.lines - read.understood - read.not_understood, 0),
+        "out_of_order": read.out_of_order,
         "bytes": read.file.size,
         "trouble": read.trouble or None,
     }

@@ -29,6 +29,9 @@ from lastcall.tools.readers import servers
 BEFORE: Final = 30.0
 """Seconds of requests before an incident, to know how long they usually take."""
 AFTER: Final = 15.0
+LINES_APART: Final = 3600.0
+ERRORS_APART: Final = 7 * 86400.0
+"""Seconds for which a front may have nothing to log."""
 
 
 class Times:
@@ -71,6 +74,12 @@ class Desk:
         if self._complaints or any(read.kind is kinds.NGINX for read in self._heard.reads):
             return False
         return not any(name in self._known.errors or "error" in name.rpartition("/")[2] for name in self._heard.empty)
+
+    def _watched(self, at: float) -> bool:
+        """Whether a front's logs have that time; an error log has long gaps."""
+        errors = [read for read in self._heard.reads if read.kind is kinds.NGINX]
+        near = any(read.covers(at, ERRORS_APART) for read in errors) or (not errors and not self.blind)
+        return near or any(read.covers(at, LINES_APART) for read in self.fronts)
 
     # --- Incidents that only fronts have noticed ---
 
@@ -126,6 +135,7 @@ class Desk:
     def judge(self, incident: Incident) -> None:
         """Give an incident its requests."""
         begin, end = incident.at - BEFORE, incident.until + AFTER
+        incident.dark = incident.service == servers.NGINX or not self._watched(incident.at)
         near = self._front.between(begin, end)
         hits = requests.pair(self._of(incident), near)
         if self.blind:

@@ -20,6 +20,7 @@ from lastcall.tools.explain.records import (
     Access,
     Complaint,
     Content,
+    Did,
     Found,
     Happening,
     Nothing,
@@ -65,6 +66,8 @@ class Read:
     shift: float = 0.0
     dropped: int = 0
     """Records for which there was no room."""
+    out_of_order: int = 0
+    """Lines that are older than the one before."""
     mixed: bool = False
     """An access log into which others write as well."""
     undated: bool = False
@@ -81,6 +84,7 @@ class Read:
 
     def seen(self, at: float) -> None:
         """A line of this time is in it."""
+        self.out_of_order += self.last is not None and at < self.last - 1.0
         self.first = at if self.first is None else min(self.first, at)
         self.last = at if self.last is None else max(self.last, at)
 
@@ -246,7 +250,8 @@ class Collector:
         self, read: Read, what: Content, when: When, quote: Quote, spans: Sequence[Span], *, failures: bool
     ) -> None:
         at = read.zone.unix(when)
-        read.seen(at)
+        # lines are in the order in which requests ended, whatever their times tell of
+        read.seen(at + (what.took or 0.0) if isinstance(what, Access) and what.began else at)
         if self._names and any(name in quote.text.encode() for name in self._names):
             self.heard.named.append((read, Found(at, when.grain, what, _short(quote))))
         if not isinstance(what, Access):
@@ -329,10 +334,25 @@ def date(heard: Heard) -> None:
         listed.sort(key=order)
 
 
-def order(pair: tuple[Read, Found]) -> tuple[float, int, str, int]:
-    """By time; within a second, what stands in an older file first."""
-    found = pair[1]
-    return found.at, -_age(found.quote.file), found.quote.file, found.quote.line
+_TURN: Final = {
+    Did.TOLD: 1,
+    Did.RELOADING: 1,
+    Did.VANISHED: 1,
+    Did.WORKER_DIED: 2,
+    Did.GONE: 3,
+    Did.STARTING: 4,
+    Did.READY: 5,
+}
+
+
+def order(pair: tuple[Read, Found]) -> tuple[float, int, int, str, int]:
+    """By time; within a second, what stands in an older file first, and as it stands there.
+
+    In a log that is out of order that means nothing: there, what has to come first comes first.
+    """
+    read, found = pair
+    turn = _TURN.get(found.what.did, 0) if read.out_of_order and isinstance(found.what, Happening) else 0
+    return found.at, -_age(found.quote.file), turn, found.quote.file, found.quote.line
 
 
 def _age(path: str) -> int:

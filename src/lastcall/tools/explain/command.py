@@ -68,7 +68,7 @@ Exit codes: 0 no incident was found, 1 one was, 64 a wrong option.
 )  # fmt: skip
 @click.option(
     "--logs", "given", multiple=True, type=click.Path(exists=True, path_type=Path), metavar="PATH",
-    help="A log or a folder of logs, in place of those of this host; with --root, besides those. May be repeated.",
+    help="A log or a folder of logs, in place of those of this host; with --root, besides its own. May be repeated.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(

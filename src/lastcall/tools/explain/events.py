@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from lastcall.tools.doctor.runs import GRACES
 from lastcall.tools.explain.collect import Heard
 from lastcall.tools.explain.records import BEGUN, Complaint, Did, Fault, Found, Happening, Incident
 from lastcall.tools.explain.setup import Setup, base
@@ -25,6 +26,8 @@ BURST: Final = 5.0
 """Seconds between two complaints of one burst."""
 BURST_LEAST: Final = 3
 """Connections that were reset in one burst, from which on a server must have restarted; one refusal is enough."""
+STARTED: Final = 60.0
+"""Seconds after which somebody has started again what was killed, and nobody could ask for it meanwhile."""
 AFTER: Final = 3.0
 """Seconds for which complaints go on after a server is ready, by clocks that count whole seconds."""
 
@@ -69,10 +72,12 @@ def _of_stream(marks: Sequence[Found]) -> Iterator[Incident]:
                 up = False
             case Did.STARTING if now is None and up:
                 # it starts, and has not said that it ended
-                now = Incident(what.service, mark.at, mark.until, "KILL", "crash", mark.quote.file, mark.grain)
+                now = Incident(
+                    what.service, mark.at, mark.until, "KILL", "crash", instance=mark.quote.file, grain=mark.grain
+                )
             case Did.READY:
                 up = True
-                if now is not None and now.how != "crash" and not now.back:
+                if now is not None and not now.back and (now.how != "crash" or _did(now.marks[-1]) is Did.STARTING):
                     now.until, now.back = mark.until, True
             case _:
                 pass
@@ -86,13 +91,13 @@ def _of_stream(marks: Sequence[Found]) -> Iterator[Incident]:
 def _belongs(now: Incident, mark: Found, what: Happening) -> bool:
     """Whether a line goes on telling what is being told."""
     last = now.marks[-1].until
+    if now.back:
+        return what.did is Did.READY and mark.at - now.until <= AFTER
     if what.did is Did.WORKER_DIED:
-        return mark.at - last <= (DEATHS if now.how == "crash" else STOP_MAX) and not now.back
+        return mark.at - last <= (DEATHS if now.how == "crash" else STOP_MAX)
     if now.how == "crash" and all(_did(found) is Did.WORKER_DIED for found in now.marks):
         # a worker has died; what the master says of itself later is another story
         return False
-    if now.back:
-        return what.did is Did.READY and mark.at - now.until <= AFTER
     if (
         what.did in (Did.TOLD, Did.RELOADING)
         and _did(now.marks[-1]) in (Did.GONE, Did.STARTING)
@@ -141,8 +146,8 @@ def _merged(listed: Iterable[Incident]) -> list[Incident]:
 
 
 def _same(one: Incident, other: Incident) -> bool:
-    if one.service != other.service:
-        return False
+    if one.service != other.service or base(one.instance) == base(other.instance):
+        return False  # a log that tells of two means two
     crash = (one.how == "crash") == (other.how == "crash")
     return other.at <= (one.until if crash else one.at) + TOGETHER and (crash or abs(other.at - one.at) <= TOGETHER)
 
@@ -165,7 +170,7 @@ def _merge(into: Incident, more: Incident) -> None:
 def _judged(incident: Incident, setup: Setup) -> Incident:
     """What the signal did to requests that were running: cut them, or let them finish, and for how long."""
     grace = setup.grace.get(incident.service)
-    incident.grace = grace[0] if grace is not None else None
+    incident.grace = grace[0] if grace is not None else GRACES.get(incident.service, ("", None))[1]
     if incident.how == "crash":
         if incident.cause in ("KILL", "SEGV"):
             incident.cause = {"KILL": "kill", "SEGV": "segfault"}[incident.cause]
@@ -226,6 +231,23 @@ def _burst(service: str, burst: Sequence[Found]) -> Incident:
     if faults & BEGUN:
         incident.how = "immediate"
     return incident
+
+
+def absorbed(told: Sequence[Incident], seen: Sequence[Incident]) -> list[Incident]:
+    """The bursts that are not the beginning of a death of which only the next start was told."""
+    left = list[Incident]()
+    for burst in seen:
+        death = next((one for one in told if one.whole and _leads_to(burst, one)), None)
+        if death is None:
+            left.append(burst)
+        else:
+            death.at = min(death.at, burst.at)
+    return left
+
+
+def _leads_to(burst: Incident, death: Incident) -> bool:
+    same = burst.service in ("", death.service)
+    return same and burst.at <= death.at and death.at - burst.until <= STARTED
 
 
 def reach(incident: Incident) -> tuple[float, float]:

@@ -6,6 +6,8 @@ one to the next.
 
 from __future__ import annotations
 
+import bisect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +87,9 @@ def investigate(question: Question, now: float, progress: collect.Progress = sil
     facts = gather(question.root, host=question.host)
     known = setup.of(facts)
     machine = clock.of_machine(question.root)
+    if question.only_given and not _of_this_host(question, known):
+        # logs that somebody has sent: this host's files say nothing about them
+        facts, known, machine = Facts({}), Setup(), None
     search = _search(question, known)
     ways = Ways(facts)
     heard = Heard(collect.survey(search, known, machine), troubles=list(search.troubles), empty=search.empty)
@@ -120,6 +125,13 @@ def investigate(question: Question, now: float, progress: collect.Progress = sil
 
 
 # --- Where to look -----------------------------------------------------------
+
+
+def _of_this_host(question: Question, known: Setup) -> bool:
+    """Whether logs that somebody has named are where this host has its logs."""
+    places = {"/var/log", *known.logs, *(path.rpartition("/")[0] for path in known.logs)}
+    named = [str(path.resolve()) for path in question.given]
+    return any(path == place or path.startswith(f"{place}/") for path in named for place in places if place)
 
 
 def _search(question: Question, known: Setup) -> logs.Search:
@@ -206,8 +218,11 @@ def _set_clocks(heard: Heard, known: Setup) -> None:
             times.setdefault(base(read.file.shown), []).append(found.at)
             services[base(read.file.shown)] = what.service
     for name, listed in times.items():
+        theirs = [burst.at for burst in bursts if burst.service in ("", services[name])]
+        if _agrees(name, heard, theirs):
+            continue
         starts = [at for n, at in enumerate(listed) if not n or at - listed[n - 1] > events.TOGETHER]
-        by = clock.shift(starts, [burst.at for burst in bursts if burst.service in ("", services[name])])
+        by = clock.shift(starts, theirs)
         if not by:
             continue
         if by % clock.QUARTER and len(starts) < 2:
@@ -221,12 +236,27 @@ def _set_clocks(heard: Heard, known: Setup) -> None:
     heard.told.sort(key=collect.order)
 
 
+def _agrees(name: str, heard: Heard, bursts: Sequence[float]) -> bool:
+    """Whether a log's clock is right: a burst ends in a start of it, or somebody was seen to order what it tells of."""
+    told = [f for read, f in heard.told if isinstance(f.what, Happening) and base(read.file.shown) == name]
+    if any(-clock.NEAR <= f.at - at <= events.STARTED for f in told for at in bursts):
+        return True
+    seen = sorted(
+        f.at for _, f in heard.told if isinstance(f.what, Sighting) and f.what.kind in ("cron", "sudo", "systemd")
+    )
+    for one in told:
+        place = bisect.bisect_right(seen, one.at + one.grain)
+        if place and one.at - seen[place - 1] <= clock.NEAR:
+            return True
+    return False
+
+
 # --- Which incidents ---------------------------------------------------------
 
 
 def _chosen(question: Question, desk: Desk, told: list[Incident]) -> list[Incident]:
     """The incidents that are asked about: restarts that are told of, and bursts of complaints that nobody explains."""
-    found = [*told, *desk.unexplained(told)]
+    found = [*told, *events.absorbed(told, list(desk.unexplained(told)))]
     return sorted((i for i in found if _asked(question, i)), key=lambda incident: incident.at)
 
 
@@ -290,11 +320,16 @@ def _unseen(findings: Findings, desk: Desk, incident: Incident) -> None:
         say(f"who ordered it for sure: {where} of that time would tell, or the kernel's audit of kill(2)")
 
 
+_ORDERING: Final = re.compile(r"cron|logrotate|systemd|init\.d|letsencrypt")
+"""Files of those who order restarts: that one cannot be read is to be known."""
+
+
 def _general(findings: Findings) -> list[str]:
     """What holds for the answer as a whole."""
     heard = findings.heard
     said = [f"{read.file.shown}: {read.trouble}" for read in heard.reads if read.trouble]
     said += heard.troubles
+    said += [f"/{trouble.path}: {trouble.why}" for trouble in findings.facts.troubles if _ORDERING.search(trouble.path)]
     said += [
         f"{read.file.shown}: there was no room for {read.dropped} of its records; name a shorter time with --at"
         for read in heard.reads if read.dropped

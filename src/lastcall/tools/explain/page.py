@@ -13,7 +13,7 @@ from lastcall.tools.explain import words
 from lastcall.tools.explain.clock import Zone, named
 from lastcall.tools.explain.investigate import Findings
 from lastcall.tools.explain.records import Advice, Class, Did, Event, Happening, Incident, Orderer, Quote, Request
-from lastcall.tools.explain.text import HEADS
+from lastcall.tools.explain.text import HEADS, quiet
 from lastcall.tools.page import Html, Scale, count, linear, seconds, tag
 from lastcall.tools.readers.text import redacted
 
@@ -39,7 +39,7 @@ def draw(findings: Findings) -> str:
         tag(
             "main",
             [_incident(incident, findings, number) for number, incident in enumerate(findings.incidents, 1)],
-            _quiet(findings),
+            [_quiet(head, listed) for head, listed in quiet(findings)],
             _read(findings),
         ),
         css=page.resource("lastcall.tools.explain", "page.css"),
@@ -252,16 +252,13 @@ def _list(head: str, sentences: list[str]) -> Html | None:
     return tag("div", tag("h3", head), tag("ul", [tag("li", sentence) for sentence in sentences], class_="plain"))
 
 
-def _quiet(findings: Findings) -> Html | None:
-    if not findings.quiet:
+def _quiet(head: str, listed: list[Incident]) -> Html | None:
+    if not listed:
         return None
-    items = [
-        tag("li", incident.said, tag("div", words.counts(incident), class_="soft"))
-        for incident in findings.quiet[:LISTED]
-    ]
-    rest = len(findings.quiet) - LISTED
+    items = [tag("li", one.said, tag("div", words.counts(one), class_="soft")) for one in listed[:LISTED]]
+    rest = len(listed) - LISTED
     more = tag("p", f"and {rest:,} more: the JSON has all", class_="rest") if rest > 0 else None
-    return tag("section", tag("h2", "Restarts that cut and refused nobody"), tag("ul", items, class_="plain"), more)
+    return tag("section", tag("h2", head), tag("ul", items, class_="plain"), more)
 
 
 def _read(findings: Findings) -> Html:

@@ -270,6 +270,8 @@ class Incident:
     """When the service was there again, or the last that was seen of the incident."""
     cause: str = ""
     how: str = ""
+    dark: bool = False
+    """Whether no log of a front has that time, so that nobody can say whom it hit."""
     instance: str = ""
     """The log or the unit that it is known from: there may be two of a service."""
     grain: float = 1.0
@@ -294,6 +296,13 @@ class Incident:
     def count(self, kind: Class) -> int:
         """How many requests are of this class."""
         return sum(request.kind is kind for request in self.requests) + self.more.get(kind, 0)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the server was killed as a whole, master and all, and not a worker of it."""
+        return self.how == "crash" and not any(
+            isinstance(mark.what, Happening) and mark.what.did is Did.WORKER_DIED for mark in self.marks
+        )
 
     @property
     def hit(self) -> bool:

@@ -179,14 +179,16 @@ class Scene:
     @property
     def listener_lives(self) -> bool:
         """Whether whoever waits to be taken is taken later, by the next workers."""
-        return self.incident.how in ("reload", "crash")
+        return self.incident.how == "reload" or (self.incident.how == "crash" and not self.incident.whole)
 
     @property
     def exhausted(self) -> bool:
         """Whether a grace was over before everybody had finished."""
         incident = self.incident
-        if incident.how == "immediate" or not incident.grace:
+        if incident.how in ("immediate", "crash"):
             return True
+        if incident.grace is None:
+            return False  # nothing bounds it
         end = incident.gone.until if incident.gone is not None else incident.until
         return end - incident.at >= incident.grace - 0.5
 
@@ -248,17 +250,18 @@ def _retried(hit: Hit, verdict: Verdict) -> Verdict:
 def _resets(reset: list[Hit], scene: Scene) -> list[Verdict]:
     """Who was running, and who still waited, of those whose connection came about and broke."""
     incident = scene.incident
-    if incident.how == "crash":
+    if incident.how == "crash" and not incident.whole:
         return _crashed(reset, scene)
     if scene.listener_lives:
         return [_reloaded(hit, scene) for hit in reset]
     if not scene.exhausted:
         span = incident.gone.at - incident.at if incident.gone is not None else incident.until - incident.at
+        bound = f" ({span:.0f} s of {incident.grace:g} s were used)" if incident.grace is not None else ""
         why = (
-            f"whoever was running had time to finish ({span:.0f} s of {incident.grace:g} s were used); this one had been "
-            "let in by the kernel, waited to be taken, and was reset when the server closed"
+            f"whoever was running had time to finish{bound}; this one had been let in by the kernel, waited to be taken, "
+            "and was reset when the server closed"
         )
-        return [Verdict(Class.NEVER_BEGUN, 0.96, why) for _ in reset]
+        return [Verdict(Class.NEVER_BEGUN, 0.96 if bound else 0.8, why) for _ in reset]
     return _ranked(reset, scene)
 
 
@@ -318,7 +321,7 @@ def _ranked(reset: list[Hit], scene: Scene) -> list[Verdict]:
 def _finished_after(scene: Scene) -> float:
     """How many of those who were running were answered after the order to stop; of its own second, half of them."""
     incident = scene.incident
-    if incident.how == "immediate":
+    if incident.how in ("immediate", "crash"):
         return 0.0
     end = incident.gone.until if incident.gone is not None else incident.until
     count = 0.0

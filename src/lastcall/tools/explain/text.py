@@ -45,7 +45,8 @@ def _nothing(findings: Findings) -> Iterator[str]:
     question = findings.question
     if not question.names:
         where = "at that time" if question.at is not None else "in these logs"
-        yield f"No incident: no restart {where} has cut a request, or refused one."
+        known = "no restart" if not any(i.dark for i in findings.quiet) else "no restart of which that can be said"
+        yield f"No incident: {known} {where} has cut a request, or refused one."
         return
     asked = ", ".join(question.names)
     if not findings.elsewhere:
@@ -151,19 +152,33 @@ def _request(request: Request, zone: Zone) -> Iterator[str]:
 
 
 def _quiet(findings: Findings) -> Iterator[str]:
-    if not findings.quiet or findings.question.names:
-        return
+    for head, listed in quiet(findings):
+        if listed and not findings.question.names:
+            yield from _restarts(head, listed)
+
+
+def quiet(findings: Findings) -> tuple[tuple[str, list[Incident]], ...]:
+    """Restarts that have hit nobody, and those of which nobody can say it."""
+    seen = [incident for incident in findings.quiet if not incident.dark]
+    dark = [incident for incident in findings.quiet if incident.dark]
+    return (
+        ("Restarts that cut and refused nobody", seen),
+        ("Restarts of which no log says whom they hit: there is none of a front for that time", dark),
+    )
+
+
+def _restarts(head: str, listed: list[Incident]) -> Iterator[str]:
     yield ""
-    yield f"Restarts that cut and refused nobody ({len(findings.quiet)})"
-    for incident in findings.quiet[:LISTED]:
+    yield f"{head} ({len(listed)})"
+    for incident in listed[:LISTED]:
         order = incident.ordered_by
         by = f"; ordered by {order.kind}: {order.what}" if order is not None else ""
         hit = f"; {words.counts(incident)}" if incident.requests else ""
         yield f"  {printable(incident.said + by + hit)}"
         if incident.marks:
             yield f"      {_place(incident.marks[0].quote)} | {_shown(incident.marks[0].quote.text)}"
-    if len(findings.quiet) > LISTED:
-        yield f"  and {len(findings.quiet) - LISTED} more: --json has all of them"
+    if len(listed) > LISTED:
+        yield f"  and {len(listed) - LISTED} more: --json has all of them"
 
 
 def _read(findings: Findings) -> Iterator[str]:

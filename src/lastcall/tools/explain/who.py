@@ -281,7 +281,7 @@ class Inquiry:
         for way in fitting:
             right = not way.signal or not _signal(incident) or way.signal == _signal(incident)
             told = [why, _words(way)] if right else [why, f"{_words(way)}; the log says SIG{_signal(incident)}"]
-            yield self._suspect(one, what, way, score if right else score * 0.7, told)
+            yield self._suspect(one, what, way, score * (1.0 if right else 0.7) * (1.0 if way.sure else 0.9), told)
         if not fitting and what.kind in ("deploy", "log", "apt", "monit", "audit", "ansible") and gap <= 120:
             about = mentioned(what.command)
             if about == incident.service or (not about and what.kind == "deploy"):
