@@ -103,6 +103,19 @@ def _host(folder: Path, access: int, errors: int) -> Path:
     return folder
 
 
+def _outage(log: Path) -> None:
+    """Two hours in which the server was away, and a gigabyte of complaints."""
+    begin = FIRST + timedelta(days=NIGHTS)
+    with log.open("ab") as file:
+        for second in range(7200):
+            line = _failed(
+                begin + timedelta(seconds=second),
+                100_000,
+                "connect() failed (111: Connection refused) while connecting to upstream",
+            )
+            file.write(line * (GIGABYTE // len(line) // 7200))
+
+
 def measure(effort: Effort, folder: Path) -> list[Table]:
     """Each machine in turn, in a process of its own."""
     subject = "lastcall explain"
@@ -112,6 +125,7 @@ def measure(effort: Effort, folder: Path) -> list[Table]:
         "access log": _host(folder / "access", GIGABYTE, 1 << 20),
         "error log": _host(folder / "error", 1 << 20, GIGABYTE),
         "gzip": _host(folder / "gzip", GIGABYTE, 1 << 20),
+        "outage": _host(folder / "outage", 1 << 20, 1 << 20),
         "no error log": _host(folder / "blind", GIGABYTE, 1 << 10),
     }
     plain = hosts["gzip"] / "var/log/nginx/access.log"
@@ -119,6 +133,7 @@ def measure(effort: Effort, folder: Path) -> list[Table]:
         shutil.copyfileobj(source, target, 1 << 20)
     plain.unlink()
     (hosts["no error log"] / "var/log/nginx/error.log").unlink()
+    _outage(hosts["outage"] / "var/log/nginx/error.log")
     for _ in range(effort.rounds):
         for name, root in hosts.items():
             seconds, effort_s, megabytes = _run(root)

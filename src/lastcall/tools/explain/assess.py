@@ -155,7 +155,9 @@ class Desk:
                 made = replace(made, evidence=(*made.evidence, busy[id(hit)]))
             _add(incident, made)
         if incident.service == servers.LASTCALL:
-            for found in self._cuts.between(begin, end):
+            cuts = self._cuts.between(begin, end)
+            incident.dark = incident.dark and not cuts
+            for found in cuts:
                 _add(incident, requests.cut(found))
         for made in requests.late(scene):
             _add(incident, made)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from lastcall.tools.explain import kinds, logs
+from lastcall.tools.explain import fpmlog, kinds, logs
 from lastcall.tools.explain.clock import UTC_ASSUMED, Zone, fixed, year_of
 from lastcall.tools.explain.kinds import Kind
 from lastcall.tools.explain.logs import Broken, LogFile, Search
@@ -41,7 +41,9 @@ SLACK: Final = 120.0
 ANSWERED_MAX: Final = 50_000
 """Lines of requests that were answered, and are kept for comparison."""
 MINUTE_MAX: Final = 3_000
-"""Of these, in one minute."""
+HOUR_MAX: Final = 10_000
+"""Of these, in one minute, and in one hour."""
+MINUTE: Final = len("2017/06/25 05:28")
 QUOTE_MAX: Final = 1000
 """Characters of a line that are kept."""
 
@@ -68,6 +70,8 @@ class Read:
     """Records for which there was no room."""
     out_of_order: int = 0
     """Lines that are older than the one before."""
+    lastcall: bool = False
+    """It is lastcall's, which writes as php-fpm does."""
     mixed: bool = False
     """An access log into which others write as well."""
     undated: bool = False
@@ -123,6 +127,7 @@ def survey(search: Search, setup: Setup, machine: Zone | None) -> list[Read]:
             continue
         sample = [text for _, text in logs.lines(1, first[: first.rfind(b"\n") + 1] or first)][: kinds.SAMPLE]
         read.kind = setup.kind_of(file.shown) or kinds.recognize(sample, file.shown)
+        read.lastcall = _lastcalls(sample, file.shown)
         if read.kind is not None and read.kind.access and sample:
             read.mixed = kinds.mixed(sample, read.kind)
             told = next((told for line in sample if (told := read.kind.read(line)) is not None), None)
@@ -149,6 +154,8 @@ class Collector:
         self._matters = matters
         self._names = tuple(names)
         self._room = dict[str, int]()
+        self._full = set[str]()
+        """Minutes, as nginx writes them, of which no more complaints are kept."""
 
     def first(self, read: Read) -> None:
         """Everything that a log says about servers and those who command them."""
@@ -162,6 +169,10 @@ class Collector:
             else:
                 listed = logs.lines(number, block)
             for at, line in listed:
+                if read.kind is kinds.NGINX and line[:MINUTE] in self._full:
+                    read.dropped += 1  # before it is read: there are millions of them
+                    read.understood += 1
+                    continue
                 told = self._understood(read, line)
                 if told is None:
                     continue
@@ -208,19 +219,21 @@ class Collector:
             what = _of_service(what, read)
         if not self._has_room(what, at):
             read.dropped += 1
+            if isinstance(what, Complaint):
+                self._full.add(quote.text[:MINUTE])
             return
         into = self.heard.accesses if isinstance(what, Access) else self.heard.told
         into.append((read, Found(at, when.grain, what, _short(quote))))
 
     def _has_room(self, what: Content, at: float) -> bool:
-        """An outage may have a million complaints: each minute has its share of the room."""
+        """An outage may have a million complaints: each minute, and each hour, has its share of the room."""
         if isinstance(what, Happening):
             return True
         kind = type(what).__name__
-        minute = f"{kind} {at // 60:.0f}"
-        if self._room.get(kind, 0) >= KEPT_MAX or self._room.get(minute, 0) >= MINUTE_MAX:
+        shares = ((kind, KEPT_MAX), (f"{kind} {at // 60:.0f} m", MINUTE_MAX), (f"{kind} {at // 3600:.0f} h", HOUR_MAX))
+        if any(self._room.get(name, 0) >= most for name, most in shares):
             return False
-        for name in (kind, minute):
+        for name, _ in shares:
             self._room[name] = self._room.get(name, 0) + 1
         return True
 
@@ -292,9 +305,16 @@ def _short(quote: Quote) -> Quote:
 
 
 def _of_service(what: Happening, read: Read) -> Happening:
-    """In a log that php-fpm and lastcall write alike, its name says whose it is."""
-    service = servers.LASTCALL if servers.mentioned(read.file.shown) == servers.LASTCALL else servers.PHP_FPM
+    """The same, with whose log it is: php-fpm and lastcall write alike."""
+    service = servers.LASTCALL if read.lastcall else servers.PHP_FPM
     return Happening(service, what.did, what.cause, what.pid, what.sender, what.grace)
+
+
+def _lastcalls(sample: Sequence[str], name: str) -> bool:
+    """Whether a log is lastcall's: it names itself when it starts, and whoever sends it a signal."""
+    told = (fpmlog.read(line) for line in sample)
+    said = (one.what.service for one in told if one is not None and isinstance(one.what, Happening))
+    return "lastcall" in name.rpartition("/")[2] or servers.LASTCALL in said
 
 
 def _touches(times: Sequence[float], spans: Sequence[Span]) -> bool:

@@ -16,7 +16,7 @@ from lastcall.tools.doctor import chains
 from lastcall.tools.doctor.facts import Facts, Source
 from lastcall.tools.explain.clock import Zone
 from lastcall.tools.explain.records import Did, Found, Happening, Incident, Orderer, Quote, Sighting
-from lastcall.tools.readers import crontab, logrotate, orders, schedule, shell, unit
+from lastcall.tools.readers import crontab, logrotate, orders, schedule, servers, shell, unit
 from lastcall.tools.readers.orders import Order
 from lastcall.tools.readers.servers import Effect, base, mentioned, shell_script, unwrapped
 from lastcall.tools.readers.text import Spot
@@ -282,24 +282,19 @@ class Inquiry:
             right = not way.signal or not _signal(incident) or way.signal == _signal(incident)
             told = [why, _words(way)] if right else [why, f"{_words(way)}; the log says SIG{_signal(incident)}"]
             yield self._suspect(one, what, way, score * (1.0 if right else 0.7) * (1.0 if way.sure else 0.9), told)
-        if not fitting and what.kind in ("deploy", "log", "apt", "monit", "audit", "ansible") and gap <= 120:
-            about = mentioned(what.command)
-            if about == incident.service or (not about and what.kind == "deploy"):
-                yield Suspect(
-                    "deploy" if what.kind == "deploy" else what.kind, what.command, what.user, one.quote, None,
-                    0.5 if about else 0.35, [f"it is in {one.quote.file}, {max(gap, 0):.0f} s before"], seen=one,
-                )  # fmt: skip
-            elif what.kind == "apt" and incident.service == "php-fpm" and re.search(r"\bphp[\d.]*", what.command):
-                yield Suspect(
-                    "package",
-                    what.command,
-                    what.user,
-                    one.quote,
-                    None,
-                    0.7,
-                    ["a package of it was configured just before"],
-                    seen=one,
-                )
+        if not fitting and what.kind in _HINTS and gap <= SOON:
+            yield from self._hint(one, what, incident)
+
+    def _hint(self, one: Found, what: Sighting, incident: Incident) -> Iterator[Suspect]:
+        """Whoever spoke of it, or changed it, just before, though nobody can say that he restarted it."""
+        about = mentioned(what.command)
+        if not about and what.kind == "apt" and re.search(r"\bphp[\d.]*\b", what.command):
+            about = servers.PHP_FPM
+        why = f"it is in {one.quote.file}, {max(incident.at - one.at, 0):.0f} s before"
+        if about == incident.service or (not about and what.kind == "deploy"):
+            score = 0.7 if what.kind == "apt" else 0.5 if about else 0.35
+            kind = _KINDS.get(what.kind, what.kind)
+            yield Suspect(kind, what.command, what.user, one.quote, None, score, [why], seen=one)
 
     def _suspect(self, one: Found, what: Sighting, way: Way, score: float, why: list[str]) -> Suspect:
         kind = _KINDS.get(what.kind, what.kind)
@@ -478,6 +473,7 @@ _WHO: Final = {
     "monit": "monit",
     "audit": "somebody (the kernel's audit)",
 }
+_HINTS: Final = frozenset({"deploy", "log", "apt", "monit", "audit", "ansible"})
 _KINDS: Final = {"systemd": "timer", "sudo": "person", "apt": "package"}
 
 

@@ -1,0 +1,226 @@
+"""Who has ordered it: each kind of orderer, as its traces lie on a host; and servers other than php-fpm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from lastcall.cli import main
+from support import night
+
+Json = dict[str, Any]
+QUIET_CRON = "17 * * * * root cd / && run-parts --report /etc/cron.hourly\n"
+UNIT = "[Service]\nExecStart=/usr/sbin/php-fpm --nodaemonize --fpm-config /etc/php-fpm.conf\n"
+
+
+def told(root: Path) -> Json:
+    """Who has ordered the only incident."""
+    result = CliRunner().invoke(main, ["explain", "--root", str(root), "--json"], catch_exceptions=False)
+    (incident,) = json.loads(result.stdout)["incidents"]
+    order: Json = incident["ordered_by"]
+    return order
+
+
+def host(folder: Path, syslog: str, **more: str) -> Path:
+    """The night's host without its cron line, with other files, and what syslog says."""
+    root = night.lay(folder, crontab=QUIET_CRON, syslog=syslog or "Jun 25 05:00:00 web1 hello[9]: hello\n")
+    for path, text in more.items():
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("kind", "syslog", "files", "spot", "what"),
+    [
+        (
+            "person",
+            "Jun 25 05:28:00 web1 sudo: anna : PWD=/home/anna ; USER=root ; COMMAND=/usr/sbin/service php-fpm restart",
+            {},
+            ("/var/log/syslog", 1),
+            "/usr/sbin/service php-fpm restart",
+        ),
+        (
+            "deploy",
+            "Jun 25 05:28:00 web1 sudo: www : PWD=/srv/shop ; USER=root ; COMMAND=/usr/sbin/service php-fpm restart",
+            {"srv/shop/up.sh": "#!/bin/sh\ngit -C /srv/shop pull\nsudo /usr/sbin/service php-fpm restart\n"},
+            ("/srv/shop/up.sh", 3),
+            "/srv/shop/up.sh",
+        ),
+        (
+            "timer",
+            "Jun 25 05:28:00 web1 systemd[1]: Starting nightly.service - For fear of a leak...",
+            {
+                "etc/systemd/system/nightly.timer": "[Timer]\nOnCalendar=*-*-* 05:28\n",
+                "etc/systemd/system/nightly.service": "[Service]\nExecStart=/bin/systemctl restart php-fpm\n",
+                "etc/systemd/system/php-fpm.service": UNIT,
+            },
+            ("/etc/systemd/system/nightly.timer", 2),
+            "nightly.timer",
+        ),
+        (
+            "timer",
+            "",
+            {
+                "etc/systemd/system/nightly.timer": "[Timer]\nOnCalendar=*-*-* 05:28\n",
+                "etc/systemd/system/nightly.service": "[Service]\nExecStart=/bin/sh -c 'systemctl restart php-fpm'\n",
+                "etc/systemd/system/php-fpm.service": UNIT,
+            },
+            ("/etc/systemd/system/nightly.timer", 2),
+            "nightly.timer",
+        ),
+        (
+            "hook",
+            "Jun 25 05:28:00 web1 CRON[9]: (root) CMD (certbot -q renew)",
+            {
+                "etc/cron.d/certbot": "28 5 * * * root certbot -q renew\n",
+                "etc/letsencrypt/renewal-hooks/deploy/php": "#!/bin/sh\n/etc/init.d/php-fpm restart\n",
+            },
+            ("/etc/letsencrypt/renewal-hooks/deploy/php", 2),
+            "/etc/letsencrypt/renewal-hooks/deploy/php",
+        ),
+        (
+            "logrotate",
+            "",
+            {
+                "var/lib/logrotate/status": 'logrotate state -- version 2\n"/var/log/php-fpm/error.log" 2017-6-25-5:28:0\n',
+                "etc/logrotate.d/php": "/var/log/x {\n  postrotate\n    /etc/init.d/php-fpm restart\n  endscript\n}\n",
+            },
+            ("/etc/logrotate.d/php", 3),
+            "/etc/init.d/php-fpm restart",
+        ),
+        (
+            "package",
+            "",
+            {"var/log/dpkg.log": "2017-06-25 05:27:58 configure php7.0-fpm:amd64 7.0 <none>\n"},
+            ("/var/log/dpkg.log", 1),
+            "dpkg configure php7.0-fpm:amd64",
+        ),
+        (
+            "ansible",
+            "Jun 25 05:28:00 web1 ansible-service[9]: Invoked with name=php-fpm state=restarted enabled=None",
+            {},
+            ("/var/log/syslog", 1),
+            "systemctl restart php-fpm",
+        ),
+        (
+            "deploy",
+            "Jun 25 05:27:58 web1 deploy: release 42 is in place, restarting php-fpm",
+            {},
+            ("/var/log/syslog", 1),
+            "release 42 is in place, restarting php-fpm",
+        ),
+        (
+            "person",
+            "",
+            {"var/log/audit/audit.log": 'type=EXECVE msg=audit(1498339680.900:9): a0="pkill" a1="-TERM" a2="php-fpm"\n'},
+            ("/var/log/audit/audit.log", 1),
+            "pkill -TERM php-fpm",
+        ),
+    ],
+)  # fmt: skip
+def test_each_kind_of_orderer_is_found(
+    folder: Path, kind: str, syslog: str, files: dict[str, str], spot: tuple[str, int], what: str
+) -> None:
+    """By what he leaves: a line of a log, a schedule, a state; and where it says so."""
+    order = told(host(folder, f"{syslog}\n" if syslog else "", **files))
+    assert (order["kind"], order["file"], order["line"], order["what"]) == (kind, *spot, what)
+
+
+def test_nobody_is_accused_who_ordered_something_else(folder: Path) -> None:
+    """Another service, a question, a reopening of logs, a job that only looks: at the same second, and not he."""
+    syslog = "".join(
+        f"Jun 25 05:28:01 web1 {line}\n"
+        for line in (
+            "CRON[1]: (root) CMD (service mysql restart)",
+            "CRON[2]: (root) CMD (service php-fpm status)",
+            "CRON[3]: (root) CMD (kill -USR1 $(cat /var/run/php-fpm.pid))",
+            "CRON[4]: (root) CMD (/usr/local/bin/php-fpm-exporter)",
+            "sudo: anna : PWD=/ ; USER=root ; COMMAND=/usr/bin/tail /var/log/php-fpm/error.log",
+        )
+    )
+    assert told(host(folder, syslog)) is None
+
+
+def test_two_who_may_have_been_are_both_named(folder: Path) -> None:
+    """And neither is believed as much."""
+    line = "Jun 25 05:28:00 web1 sudo: {} : PWD=/ ; USER=root ; COMMAND={} php-fpm restart\n"
+    order = told(host(folder, line.format("anna", "/usr/sbin/service") + line.format("bert", "/sbin/service")))
+    assert order["kind"] == "person"
+    assert order["confidence"] < 0.9
+    assert "as well" in order["why"][-1]
+
+
+# --- Other servers -----------------------------------------------------------
+
+GUNICORN = """\
+[2017-06-25 05:00:00 +0800] [17] [INFO] Starting gunicorn 27.0.1
+[2017-06-25 05:00:01 +0800] [18] [INFO] Booting worker with pid: 18
+[2017-06-25 05:28:01 +0800] [17] [INFO] Handling signal: {signal}
+[2017-06-25 05:28:01 +0800] [18] [INFO] Worker exiting (pid: 18)
+[2017-06-25 05:28:01 +0800] [17] [INFO] Shutting down: Master
+[2017-06-25 05:28:03 +0800] [27] [INFO] Starting gunicorn 27.0.1
+[2017-06-25 05:28:03 +0800] [28] [INFO] Booting worker with pid: 28
+"""
+
+
+@pytest.mark.parametrize(("signal", "how", "half"), [("quit", "immediate", 2), ("term", "graceful", 0)])
+def test_gunicorns_signals_mean_what_they_mean_to_gunicorn(folder: Path, signal: str, how: str, half: int) -> None:
+    """Its QUIT cuts, its TERM does not: the opposite of php-fpm's manual."""
+    files = {
+        "etc/passwd": "",
+        "etc/timezone": "Asia/Shanghai\n",
+        "etc/systemd/system/shop.service": "[Service]\nExecStart=/usr/bin/gunicorn shop:app -b 127.0.0.1:8000 -w 2\n",
+        "etc/nginx/nginx.conf": night.NGINX.replace("fastcgi_pass 127.0.0.1:9000", "proxy_pass http://127.0.0.1:8000"),
+        "var/log/gunicorn.log": GUNICORN.format(signal=signal),
+        "var/log/nginx/error.log": night.ERRORS.replace("fastcgi://127.0.0.1:9000", "http://127.0.0.1:8000/"),
+        "var/log/nginx/access.log": night.ACCESS,
+        "var/log/syslog": f"Jun 25 05:28:01 web1 CRON[9]: (root) CMD (pkill -{signal.upper()} gunicorn)\n",
+    }
+    root = night.lay(folder, files)
+    result = CliRunner().invoke(main, ["explain", "--root", str(root), "--json"], catch_exceptions=False)
+    (incident,) = json.loads(result.stdout)["incidents"]
+    assert (incident["service"], incident["cause"], incident["how"]) == ("gunicorn", signal.upper(), how)
+    assert sum(request["class"] == "half-done" for request in incident["requests"]) == half
+    assert incident["ordered_by"]["what"] == f"pkill -{signal.upper()} gunicorn"
+
+
+def test_lastcalls_own_log_and_cut_list_leave_nothing_to_guess(folder: Path) -> None:
+    """It has written down who sent the signal, and what was cut."""
+    log = (
+        "[25-Jun-2017 05:28:01] NOTICE: SIGTERM from pid 4711 uid 0 (killproc x) < pid 4700 (/usr/sbin/cron)\n"
+        "[25-Jun-2017 05:28:01] NOTICE: Terminating ...\n[25-Jun-2017 05:28:31] NOTICE: exiting, bye-bye!\n"
+    )
+    cut = {
+        "at": "2017-06-24T21:28:31+00:00", "time": 1498339711.0, "request_id": "r1", "method": "POST",
+        "uri": "/g?order=7001", "client": "10.0.0.7", "elapsed": 31.0, "pid": 1, "serial": 1, "generation": 1,
+        "cause": "its worker exited on signal 9 (SIGKILL)", "done": "answered 503",
+    }  # fmt: skip
+    root = night.lay(folder, {"etc/timezone": "Asia/Shanghai\n", "var/log/lastcall.log": log})
+    (root / "var/log/cuts.jsonl").write_text(json.dumps(cut, separators=(",", ":")) + "\n")
+    result = CliRunner().invoke(main, ["explain", "--root", str(root), "--json"], catch_exceptions=False)
+    (incident,) = json.loads(result.stdout)["incidents"]
+    assert (incident["service"], incident["cause"]) == ("lastcall", "TERM")
+    assert "killproc x" in incident["ordered_by"]["what"]
+    (request,) = incident["requests"]
+    assert (request["class"], request["confidence"], request["id"]) == ("half-done", 1.0, "r1")
+
+
+def test_a_request_that_ran_for_too_long_was_cut_by_its_own_master(folder: Path) -> None:
+    """php-fpm's request_terminate_timeout: nobody has ordered it, and the log says which request."""
+    log = (
+        "[25-Jun-2017 05:28:01] WARNING: [pool www] child 17, script '/srv/i.php' (request: \"POST /g?o=2\") "
+        "execution timed out (30.1 sec), terminating\n"
+        "[25-Jun-2017 05:28:01] WARNING: [pool www] child 17 exited on signal 15 (SIGTERM) after 99.5 seconds from start\n"
+    )
+    root = night.lay(folder, var_log_php_fpm_error_log=log)
+    (root / "var/log/nginx/error.log").write_text(night.complaint(7002, night.RESET))
+    result = CliRunner().invoke(main, ["explain", "--root", str(root), "--json"], catch_exceptions=False)
+    (incident,) = json.loads(result.stdout)["incidents"]
+    assert (incident["cause"], incident["how"]) == ("timeout", "crash")
+    assert [request["class"] for request in incident["requests"]] == ["half-done"]
