@@ -199,7 +199,7 @@ def test_lastcalls_own_log_and_cut_list_leave_nothing_to_guess(folder: Path) -> 
     cut = {
         "at": "2017-06-24T21:28:31+00:00", "time": 1498339711.0, "request_id": "r1", "method": "POST",
         "uri": "/g?order=7001", "client": "10.0.0.7", "elapsed": 31.0, "pid": 1, "serial": 1, "generation": 1,
-        "cause": "its worker exited on signal 9 (SIGKILL)", "done": "answered 503",
+        "kind": "drain_timeout", "cause": "its worker exited on signal 9 (SIGKILL)", "done": "answered 503",
     }  # fmt: skip
     root = night.lay(folder, {"etc/timezone": "Asia/Shanghai\n", "var/log/lastcall.log": log})
     (root / "var/log/cuts.jsonl").write_text(json.dumps(cut, separators=(",", ":")) + "\n")
