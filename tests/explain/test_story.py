@@ -8,12 +8,15 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner, Result
 
 from lastcall.cli import main
-from lastcall.tools.explain import hits
+from lastcall.tools.explain import hits, progress
+from lastcall.tools.explain.clock import Zone
+from lastcall.tools.explain.command import moment
 from support import night
 
 Json = dict[str, Any]
@@ -309,6 +312,71 @@ def test_logs_without_a_host_can_be_named(folder: Path) -> None:
     assert incident["at"] == "2017-06-25T05:28:01.000+08:00"
     assert incident["events"][0]["file"].startswith(str(root))
     assert {request["class"] for request in incident["requests"]} == {"half-done", "never-begun"}
+
+
+def test_many_nights_have_a_line_each(folder: Path) -> None:
+    """And the last one is told in full."""
+    days = [f"{day:02}" for day in range(20, 26)]
+    root = night.lay(
+        folder,
+        var_log_php_fpm_error_log="".join(
+            "".join(night.FPM_LOG.splitlines(True)[4:]).replace("25-Jun", f"{day}-Jun") for day in days
+        ),
+        var_log_nginx_error_log="".join(night.ERRORS.replace("06/25", f"06/{day}") for day in days),
+        access_log="".join(night.ACCESS.replace("25/Jun", f"{day}/Jun") for day in days),
+        syslog="".join(night.SYSLOG.splitlines(True)[2].replace("Jun 25", f"Jun {day}") for day in days),
+    )
+    answer = found("--root", root)
+    assert [(one["at"][:10], one["ordered_by"]["days"]) for one in answer["incidents"]] == [
+        (f"2017-06-{day}", 5) for day in days
+    ]
+    text = explain("--root", root).stdout
+    assert "6 incidents; the last one in full below" in text
+    assert text.count("SIGTERM   2 likely half-done, 2 never begun  cron: /etc/init.d/php-fpm restart > /dev/null") == 6
+    assert text.count("What could not be seen") == 1
+
+
+def test_each_listener_has_its_own_workers(folder: Path) -> None:
+    """Two pools: whoever was reset at the one is not compared with those of the other."""
+    conf = night.FPM + "[other]\nlisten = /run/php/other.sock\npm = static\npm.max_children = 1\n"
+    other = "".join(
+        night.complaint(order, night.RESET).replace("127.0.0.1:9000", "unix:/run/php/other.sock:")
+        for order in (7011, 7012)
+    )
+    access = night.ACCESS + night.answered(7011, 502, 0.01) + night.answered(7012, 502, 0.02)
+    root = night.lay(folder, php_fpm_conf=conf, access_log=access)
+    (root / "var/log/nginx/error.log").write_text(night.ERRORS + other)
+    (incident,) = found("--root", root)["incidents"]
+    kinds = {order: kind for order, kind in classes(incident).items() if kind == "half-done"}
+    assert kinds.keys() == {"7001", "7002", "7012"}
+
+
+def test_how_far_the_reading_is_is_told_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it takes long; and the line is gone at the end."""
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    monkeypatch.setattr(progress, "EVERY", -1.0)
+    told = progress.Progress(wanted=True)
+    told.tell("/var/log/nginx/access.log", 5_000_000)
+    told.end()
+    assert "5 MB read" in capsys.readouterr().err
+    quiet = progress.Progress(wanted=False)
+    quiet.tell("/var/log/nginx/access.log", 5_000_000)
+    quiet.end()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("2017-06-25 05:28", 1498339680.0), ("2017-06-25T05:28:01", 1498339681.0), ("2017-06-24T21:28:01Z", 1498339681.0),
+        ("2h", 1498339681.0 - 7200), ("now", 1498339681.0), ("today", 1498320000.0), ("yesterday", 1498233600.0),
+    ],
+)  # fmt: skip
+def test_a_time_is_the_machines_unless_it_says_otherwise(written: str, meant: float) -> None:
+    """Absolute, or how long ago."""
+    assert moment(written, Zone(ZoneInfo("Asia/Shanghai"), "Asia/Shanghai", ""), 1498339681.0) == meant
 
 
 def test_wrong_options_are_usage_errors(folder: Path) -> None:

@@ -144,8 +144,9 @@ class Desk:
         theirs = self._servers.get(incident.service, Times(())).between(begin, end)
         requests.finished(hits, theirs)
         scene = requests.Scene(
-            incident, self._known.capacity.get(incident.service), self._known.kept, near, deaths=_deaths(incident)
-        )
+            incident, lambda upstream: self._known.runs_at(upstream, incident.service), self._known.kept, near,
+            deaths=_deaths(incident),
+        )  # fmt: skip
         covered = any(read.covers(incident.at) for read in self.own_logs(incident.service))
         busy = requests.slow(hits, self._slow.between(begin, end))
         for hit, verdict in zip(hits, requests.judge(hits, scene), strict=True):

@@ -7,7 +7,8 @@ taken first, and a server takes no more than it has workers. Where not even the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,6 +58,13 @@ class Hit:
     def line(self) -> Access | None:
         found = self.access.what if self.access is not None else None
         return found if isinstance(found, Access) else None
+
+    @property
+    def upstream(self) -> str:
+        """The server's address, as the front writes it."""
+        if self.complaint is not None and isinstance(self.complaint.what, Complaint):
+            return self.complaint.what.upstream
+        return self.line.upstreams if self.line is not None else ""
 
     @property
     def at(self) -> float:
@@ -161,8 +169,8 @@ class Scene:
     """What a judgement needs to know besides the request."""
 
     incident: Incident
-    capacity: int | None
-    """Requests that the server runs at a time, at most; None: nobody knows."""
+    capacity: Callable[[str], int | None]
+    """By the upstream's address: requests that are run there at a time, at most; None: nobody knows."""
     kept: bool
     """The front keeps its connections to the server."""
     answered: Sequence[Found]
@@ -305,9 +313,18 @@ def _reloaded(hit: Hit, scene: Scene) -> Verdict:
 
 def _ranked(reset: list[Hit], scene: Scene) -> list[Verdict]:
     """By the order in which they came, or were reset: the first ones were running, as many as there are workers."""
+    verdicts = dict[int, Verdict]()
+    for upstream in dict.fromkeys(hit.upstream for hit in reset):
+        there = [hit for hit in reset if hit.upstream == upstream]
+        verdicts |= zip(map(id, there), _ranked_at(there, scene.capacity(upstream), scene), strict=True)
+    return [verdicts[id(hit)] for hit in reset]
+
+
+def _ranked_at(reset: list[Hit], capacity: int | None, scene: Scene) -> list[Verdict]:
+    """The same, of those who came to one listener."""
     timed = all(hit.elapsed is not None for hit in reset)
     after = _finished_after(scene)
-    running = None if scene.capacity is None else max(scene.capacity - round(after), 0)
+    running = None if capacity is None else max(capacity - round(after), 0)
     if timed:
         ordered = sorted(reset, key=lambda hit: -(hit.elapsed or 0.0))
     else:
@@ -318,6 +335,12 @@ def _ranked(reset: list[Hit], scene: Scene) -> list[Verdict]:
     return [_by_place(hit, place[id(hit)], len(reset), running, timed=timed, doubt=doubt) for hit in reset]
 
 
+_STATIC: Final = re.compile(
+    r"\.(?:css|js|mjs|map|png|jpe?g|gif|svg|webp|avif|ico|woff2?|ttf|eot|mp[34]|webm|pdf|txt|xml)(?:\?|$)",
+    re.IGNORECASE,
+)
+
+
 def _finished_after(scene: Scene) -> float:
     """How many of those who were running were answered after the order to stop; of its own second, half of them."""
     incident = scene.incident
@@ -325,10 +348,13 @@ def _finished_after(scene: Scene) -> float:
         return 0.0
     end = incident.gone.until if incident.gone is not None else incident.until
     count = 0.0
-    for found in scene.answered:
-        line = found.what
-        if not isinstance(line, Access) or line.status >= 500 or line.status == 499 or found.until > end:
+    lines = [(found, found.what) for found in scene.answered if isinstance(found.what, Access)]
+    known = any(line.upstream is not None for _, line in lines)
+    for found, line in lines:
+        if line.status >= 500 or line.status == 499 or found.until > end:
             continue
+        if line.upstream is None if known else _STATIC.search(line.uri):
+            continue  # the front has answered it by itself
         if found.at >= incident.at + incident.grain:
             count += 1.0
         elif found.until > incident.at + incident.grain / 2:
@@ -370,7 +396,7 @@ def _by_place(hit: Hit, place: int, many: int, running: int | None, *, timed: bo
 
 def _sure(distance: float, *, timed: bool, doubt: bool) -> float:
     """The further from the border, the surer."""
-    width = (0.4 if timed else 0.8) * (2.5 if doubt else 1.0)
+    width = (0.2 if timed else 0.4) * (2.5 if doubt else 1.0)
     return round(min(0.97, 0.5 + 0.5 * distance / (distance + width)), 2)
 
 

@@ -29,7 +29,7 @@ class Setup:
     services: dict[str, str] = field(default_factory=dict)
     """Address -> the server that listens there."""
     capacity: dict[str, int] = field(default_factory=dict)
-    """How many requests a server runs at a time, at most."""
+    """How many requests a server runs at a time, at most; by its name, and by the address of each of its listeners."""
     grace: dict[str, tuple[float, Spot | None]] = field(default_factory=dict)
     """How long a server lets its requests finish, and where that is said; None: it is the default."""
     kept: bool = False
@@ -54,6 +54,10 @@ class Setup:
         if len(found) == 1:
             return found[0]
         return kinds.by_format(found[0].name, [kind.read for kind in found], found[0].service)
+
+    def runs_at(self, upstream: str, service: str) -> int | None:
+        """How many requests are run at a time by whoever listens at an upstream's address; None: nobody knows."""
+        return self.capacity.get(address(upstream)) or self.capacity.get(service)
 
     def service_at(self, upstream: str) -> str:
         """Who listens at an upstream's address, as nginx writes it."""
@@ -159,6 +163,7 @@ def _pool(pool: Pool, found: Setup) -> None:
     most = value("pm.max_children")
     if most.isdigit():
         found.capacity[servers.PHP_FPM] = found.capacity.get(servers.PHP_FPM, 0) + int(most)
+        found.capacity[address(value("listen"))] = int(most)
     if value("access.log"):
         kind = kinds.ACCESS_FPM
         if value("access.format"):

@@ -17,6 +17,8 @@ QUOTE_MAX: Final = 200
 LISTED: Final = 30
 """Requests of a class that are listed for people; JSON has all."""
 FILES: Final = 12
+WHOLE: Final = 3
+"""Incidents that are told in full for people; of more, each has a line, and the last one is told."""
 HEADS: Final = {
     Class.HALF_DONE: "Likely half-done: check these",
     Class.RETRIED: "Tried again at another server",
@@ -28,7 +30,10 @@ HEADS: Final = {
 
 def lines(findings: Findings) -> Iterator[str]:
     """Everything."""
-    for number, incident in enumerate(findings.incidents):
+    told = findings.incidents if len(findings.incidents) <= WHOLE else findings.incidents[-1:]
+    if told != findings.incidents:
+        yield from _list(findings)
+    for number, incident in enumerate(told):
         if number:
             yield ""
             yield "-" * 72
@@ -37,6 +42,20 @@ def lines(findings: Findings) -> Iterator[str]:
     yield from _nothing(findings)
     yield from _quiet(findings)
     yield from _read(findings)
+
+
+def _list(findings: Findings) -> Iterator[str]:
+    """Many incidents, a line each."""
+    yield f"{len(findings.incidents)} incidents; the last one in full below, any other with --at, all with --json or --html:"
+    for incident in findings.incidents:
+        at = findings.zone.local(incident.at).strftime("%a %Y-%m-%d %H:%M:%S")
+        cause = f"SIG{incident.cause}" if incident.cause.isupper() else incident.cause or "?"
+        order = incident.ordered_by
+        by = f"  {order.kind}: {order.what}" if order is not None else ""
+        yield printable(f"  {at}  {incident.service or '?'}  {cause:<8}  {words.counts(incident)}{redacted(by)}")
+    yield ""
+    yield "-" * 72
+    yield ""
 
 
 def _nothing(findings: Findings) -> Iterator[str]:
