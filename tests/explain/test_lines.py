@@ -444,6 +444,21 @@ def test_a_cut_is_read() -> None:
     assert found.said.endswith("answered 503 at step sendPresent")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"log":"[25-Jun-2017 05:28:01] NOTICE: Terminating ...\\n","stream":"x","time":"2017-06-24T21:28:01.250123456Z"}',
+        "2017-06-24T21:28:01.250123456Z stderr F [25-Jun-2017 05:28:01] NOTICE: Terminating ...",
+    ],
+)
+def test_a_containers_log_is_unpacked(line: str) -> None:
+    """Dockerd's and Kubernetes' time is exact, and in UTC; what the program says is what it says."""
+    assert kinds.container(line) == Told(When(AT - 28800 + 0.250123, 0, 1e-6), Happening("", Did.TOLD, "TERM"))
+    kind = kinds.of(line)
+    assert kind is not None
+    assert kind.name == "container log"
+
+
 # --- Which kind --------------------------------------------------------------
 
 

@@ -6,7 +6,9 @@ the same server at the same time. What nobody tells shows in the fronts' complai
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Final
 
 from lastcall.tools.doctor.runs import GRACES
@@ -137,12 +139,17 @@ def _merged(listed: Iterable[Incident]) -> list[Incident]:
     """Those that are about the same restart made one: the log that says more, and is more exact, leads."""
     kept = list[Incident]()
     for incident in sorted(listed, key=lambda found: found.at):
-        same = next((found for found in reversed(kept) if _same(found, incident)), None)
+        same = next((found for found in _recent(kept, incident.at) if _same(found, incident)), None)
         if same is None:
             kept.append(incident)
         else:
             _merge(same, incident)
     return kept
+
+
+def _recent(kept: Sequence[Incident], at: float) -> Iterator[Incident]:
+    """Those that may not have ended at that time, the latest first."""
+    return takewhile(lambda found: found.at >= at - STOP_MAX, reversed(kept))
 
 
 def _same(one: Incident, other: Incident) -> bool:
@@ -236,18 +243,16 @@ def _burst(service: str, burst: Sequence[Found]) -> Incident:
 def absorbed(told: Sequence[Incident], seen: Sequence[Incident]) -> list[Incident]:
     """The bursts that are not the beginning of a death of which only the next start was told."""
     left = list[Incident]()
+    deaths = sorted((one for one in told if one.whole), key=lambda one: one.at)
+    times = [one.at for one in deaths]
     for burst in seen:
-        death = next((one for one in told if one.whole and _leads_to(burst, one)), None)
+        first, last = bisect.bisect_left(times, burst.at), bisect.bisect_right(times, burst.until + STARTED)
+        death = next((one for one in deaths[first:last] if burst.service in ("", one.service)), None)
         if death is None:
             left.append(burst)
         else:
             death.at = min(death.at, burst.at)
     return left
-
-
-def _leads_to(burst: Incident, death: Incident) -> bool:
-    same = burst.service in ("", death.service)
-    return same and burst.at <= death.at and death.at - burst.until <= STARTED
 
 
 def reach(incident: Incident) -> tuple[float, float]:

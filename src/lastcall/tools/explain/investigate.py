@@ -110,12 +110,14 @@ def investigate(question: Question, now: float, progress: collect.Progress = sil
             collector.near(read, spans, failures=desk.blind)
     chosen += [i for i in desk.failures(chosen) if _asked(question, i)]
     chosen.sort(key=lambda incident: incident.at)
-    inquiry = Inquiry(ways, findings.zone, [found for _, found in heard.told])
+    inquiry = Inquiry(
+        ways, findings.zone, (found for _, found in heard.told), {id(i): i for i in (*everything, *chosen)}.values()
+    )
     counted_from = now if question.host else findings.latest
     advisor = advise.Advisor(facts)
     for incident in chosen:
         desk.judge(incident)
-        incident.ordered_by = inquiry.orderer(incident, (*everything, *chosen), max(counted_from, incident.at))
+        incident.ordered_by = inquiry.orderer(incident, max(counted_from, incident.at))
         incident.advice = advisor.advise(incident)
         words.describe(incident, findings.zone)
         _unseen(findings, desk, incident)

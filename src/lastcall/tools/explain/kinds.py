@@ -15,7 +15,7 @@ import msgspec
 
 from lastcall.core import cuts
 from lastcall.tools.explain import accesslines, actionlogs, fpmlog, nginxlog, serverlogs, syslog
-from lastcall.tools.explain.records import CutOff, Told, When
+from lastcall.tools.explain.records import NOTHING, Access, CutOff, Told, When
 
 Reader = Callable[[str], Told | None]
 SAMPLE: Final = 60
@@ -77,8 +77,49 @@ ROTATION: Final = Kind("logrotate state", actionlogs.logrotate_state)
 AUDIT: Final = Kind("audit log", actionlogs.audit, (b"type=EXECVE",))
 OTHER: Final = Kind("log", actionlogs.other, (b"restart", b"reload", b"stop", b"deploy", b"release"))
 
+
+class _Packed(msgspec.Struct):
+    """A line of a container, as dockerd keeps it."""
+
+    log: str
+    time: str
+
+
+_docker = msgspec.json.Decoder(_Packed).decode
+_CRI: Final = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,9}(?:Z|[+-]\d\d:\d\d)) (?:stdout|stderr) [FP] (?P<log>.*)"
+)
+
+
+def container(line: str) -> Told | None:
+    """A line of a container's log, as dockerd or Kubernetes keeps it; None: it is none.
+
+    What the program says of itself counts; its time does only where it has none that says its zone: the outer one is exact.
+    """
+    if line.startswith('{"log"'):
+        try:
+            packed = _docker(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        inner, time = packed.log.rstrip("\n"), packed.time
+    elif match := _CRI.fullmatch(line):
+        inner, time = match["log"], match["time"]
+    else:
+        return None
+    when = serverlogs.iso(re.sub(r"(\.\d{6})\d+", r"\1", time))
+    told = next((told for kind in KINDS if kind is not CONTAINER and (told := kind.read(inner)) is not None), None)
+    if when is None:
+        return None
+    if told is None:
+        return Told(when, NOTHING)
+    zoned = told.when is not None and told.when.offset is not None
+    return told if zoned and isinstance(told.what, Access) else Told(when, told.what)
+
+
+CONTAINER: Final = Kind("container log", container)
+
 KINDS: Final = (
-    CUTS, JOURNAL, ACCESS_JSON, FPM, NGINX, GUNICORN, SUPERVISOR, UWSGI_REQUESTS, UWSGI, ACCESS_FPM, ACCESS,
+    CUTS, JOURNAL, CONTAINER, ACCESS_JSON, FPM, NGINX, GUNICORN, SUPERVISOR, UWSGI_REQUESTS, UWSGI, ACCESS_FPM, ACCESS,
     UVICORN_REQUESTS, UVICORN, DPKG, APT, CERTBOT, ROTATION, AUDIT, SYSLOG, OTHER,
 )  # fmt: skip
 """Those that are sure of themselves first: each takes what the ones before it have not taken."""

@@ -6,10 +6,11 @@ scripts and units, to the signal that is really sent (`doctor.chains`). Every st
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Final
 
 from lastcall.tools.doctor import chains
@@ -26,9 +27,8 @@ BEFORE: Final = 900.0
 SOON: Final = 90.0
 """Seconds within which a job that cron has started gives its order, most often."""
 DEPTH_MAX: Final = 5
-SAME_TIME: Final = 180.0
-"""Seconds within which it is the same time of the day."""
-RANDOM_MAX: Final = 3600.0
+SAME_TIME: Final = 3
+"""Minutes within which it is the same time of the day."""
 
 
 @dataclass(frozen=True)
@@ -212,20 +212,31 @@ class Suspect:
 class Inquiry:
     """Asks who has ordered incidents."""
 
-    def __init__(self, ways: Ways, zone: Zone, told: Sequence[Found]) -> None:
+    def __init__(self, ways: Ways, zone: Zone, told: Iterable[Found], incidents: Iterable[Incident]) -> None:
         self.ways, self.facts, self.zone = ways, ways.facts, zone
-        self.seen = [found for found in told if isinstance(found.what, Sighting)]
-        self.told = told
+        self.seen = sorted((found for found in told if isinstance(found.what, Sighting)), key=lambda found: found.at)
+        self._times = [found.at for found in self.seen]
         self._tables = list(_tables(self.facts))
+        self._commands = dict[str, list[float]]()
+        for found in self.seen:
+            if isinstance(found.what, Sighting):
+                self._commands.setdefault(found.what.command, []).append(found.at)
+        self._by_minute = dict[tuple[str, int], set[date]]()
+        self._ended = dict[str, list[float]]()
+        """When each service had an incident."""
+        for incident in sorted(incidents, key=lambda one: one.at):
+            local = zone.local(incident.at)
+            self._by_minute.setdefault((incident.service, local.hour * 60 + local.minute), set()).add(local.date())
+            self._ended.setdefault(incident.service, []).append(incident.at)
 
     def suspects(self, incident: Incident) -> list[Suspect]:
         """All that there are, the likeliest first."""
         if incident.how == "crash" and incident.cause in ("oom", "segfault"):
             return [_kernel(incident)]
         found = [*self._lastcall(incident)]
-        for one in self.seen:
-            if incident.at - BEFORE <= one.at <= incident.at + incident.grain + 1.0:
-                found += self._seen(one, incident)
+        begin, end = incident.at - BEFORE, incident.at + incident.grain + 1.0
+        for one in self.seen[bisect.bisect_left(self._times, begin) : bisect.bisect_right(self._times, end)]:
+            found += self._seen(one, incident)
         found += [*self._scheduled(incident), *self._timers(incident)]
         best = dict[tuple[str, str, Quote | None], Suspect]()
         for suspect in found:
@@ -234,14 +245,14 @@ class Inquiry:
                 best[key] = suspect
         return sorted(best.values(), key=lambda suspect: -suspect.score)
 
-    def orderer(self, incident: Incident, others: Iterable[Incident], now: float) -> Orderer | None:
+    def orderer(self, incident: Incident, now: float) -> Orderer | None:
         """The likeliest, with on how many other days it was the same, and when it is next."""
         listed = self.suspects(incident)
         if not listed or listed[0].score < 0.3:
             return _unknown(incident)
         best = listed[0]
         rivals = [one for one in listed[1:] if one.score > best.score - 0.1 and one.what != best.what]
-        days = self._days(incident, best, others)
+        days = self._days(incident, best)
         score = best.score
         why = list(best.why)
         if days and best.seen is None:
@@ -435,28 +446,20 @@ class Inquiry:
 
     # --- Other days, and the next one ---
 
-    def _days(self, incident: Incident, best: Suspect, others: Iterable[Incident]) -> int:
+    def _days(self, incident: Incident, best: Suspect) -> int:
+        """On how many other days the service had an incident at this time of the day, or after the same command."""
         here = self.zone.local(incident.at)
-        days = set[object]()
-        for other in others:
-            if other is incident or other.service != incident.service:
-                continue
-            there = self.zone.local(other.at)
-            if there.date() == here.date():
-                continue
-            apart = abs(
-                (there.hour - here.hour) * 3600 + (there.minute - here.minute) * 60 + there.second - here.second
-            )
-            at_the_same_time = min(apart, 86400 - apart) <= SAME_TIME
-            if at_the_same_time or (best.command and self._ran(best.command, other)):
-                days.add(there.date())
-        return len(days)
-
-    def _ran(self, command: str, other: Incident) -> bool:
-        return any(
-            isinstance(found.what, Sighting) and found.what.command == command and -2 <= other.at - found.at <= SOON
-            for found in self.seen
-        )
+        minute = here.hour * 60 + here.minute
+        days = set[date]()
+        for around in range(minute - SAME_TIME, minute + SAME_TIME + 1):
+            days |= self._by_minute.get((incident.service, around % 1440), set())
+        if best.command:
+            for at in self._commands.get(best.command, ()):
+                place = bisect.bisect_left(self._ended.get(incident.service, []), at - 2.0)
+                after = self._ended.get(incident.service, [])[place : place + 1]
+                if after and after[0] - at <= SOON:
+                    days.add(self.zone.local(after[0]).date())
+        return len(days - {here.date()})
 
     def _next(self, best: Suspect, now: float) -> float | None:
         if best.schedule is None:
