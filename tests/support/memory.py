@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Final
 from support.processes import eventually
 
 ROOT: Final = Path("/sys/fs/cgroup")
+
+_numbers = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ def limited(mebibytes: int) -> Iterator[Limit]:
 
 def _group(size: int) -> Path | None:
     for parent, file in _places():
-        group = parent / f"lastcall-test-{os.getpid()}"
+        group = parent / f"lastcall-test-{os.getpid()}-{next(_numbers)}"
         try:
             group.mkdir()
             (group / file).write_text(str(size))
