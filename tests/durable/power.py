@@ -152,7 +152,7 @@ def states(folder: Path, log: Path, scratch: Path, seed: int) -> Iterator[tuple[
 def main(folder: Path, durability: str) -> None:
     """Some requests, with a small WAL, so that it is checkpointed and begun again in between."""
     journal = Sqlite(folder, Terms(durability=durability))
-    journal._db.execute("PRAGMA wal_autocheckpoint = 12")
+    journal._pin.limit = 48 << 10
     place.use(journal, Manner())
     marks = os.open(folder / MARKS, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 

@@ -442,7 +442,7 @@ def test_steps_belong_into_a_durable_request_and_not_into_one_another() -> None:
     """Mistakes are told where they are made."""
     with pytest.raises(LookupError, match="inside a durable request"):
         durable.step("sendPresent", print)
-    with pytest.raises(ValueError, match="is not a valid InDoubt"):
+    with pytest.raises(ValueError, match="in_doubt is hold or retry"):
         durable.step("sendPresent", print, in_doubt="maybe")
 
 

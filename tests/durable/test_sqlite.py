@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from lastcall import durable
 from lastcall.durable import place
 from lastcall.durable.engine import Manner
+from lastcall.durable.files import read_only
 from lastcall.durable.journal import JournalError, Terms
 from lastcall.durable.record import State, full_key, number
 from lastcall.durable.sqlite import Reader, Sqlite
@@ -272,3 +273,33 @@ def test_the_journal_is_its_owner_s_alone(where: Path) -> None:
     journal = Sqlite(where, QUICK)
     assert where.stat().st_mode & 0o777 == 0o700
     journal.close()
+
+
+def test_a_journal_is_worked_into_its_file(where: Path) -> None:
+    """Its log does not grow with the requests, but for the time in which somebody reads what was before; nor does anybody
+    who reads see less for it.
+    """
+    journal, other = Sqlite(where, QUICK), Sqlite(where, QUICK)
+    journal._pin.limit = 64 << 10
+    log = where / "0.db-wal"
+    app = shop(Remote(), 10)
+
+    def grown(begin: int, end: int) -> int:
+        with at_work(journal):
+            for number in range(begin, end):
+                assert post(app, {"order_id": str(number)}).status == 200
+        return log.stat().st_size
+
+    assert grown(0, 300) < 200_000
+    with closing(read_only(where / "0.db")) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM requests").fetchone() == (300,)
+        assert grown(300, 500) > 400_000
+        assert len(other.listing()) == 500
+        assert reader.execute("SELECT count(*) FROM requests").fetchone() == (300,)
+        reader.execute("COMMIT")
+    largest = grown(500, 600)
+    assert grown(600, 900) == largest
+    journal.close()
+    assert len(other.listing()) == 900
+    other.close()

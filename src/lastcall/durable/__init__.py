@@ -11,7 +11,7 @@ def send(environ, start_response):
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from lastcall.durable import wsgi
 from lastcall.durable.engine import Manner
@@ -25,6 +25,7 @@ from lastcall.durable.record import Asked as Request
 from lastcall.durable.run import Halt, NotDone, StepFailed, current
 
 T = TypeVar("T")
+_DECLARED: Final = {"hold": InDoubt.HOLD, "retry": InDoubt.RETRY}
 
 
 def request(
@@ -60,8 +61,8 @@ def step(
     says what is done: `retry` it, or `hold`: park the request. With `check`, that function is called with the same arguments
     instead: it returns the result if the step has happened, and raises NotDone if not.
     """
-    declared = InDoubt.CHECK if check is not None else InDoubt(in_doubt)
-    if declared is InDoubt.CHECK and check is None:
+    declared = InDoubt.CHECK if check is not None else _DECLARED.get(in_doubt)
+    if declared is None:
         raise ValueError("in_doubt is hold or retry; to have somebody asked, give check")
     return current().step(name, fn, args, kwargs, in_doubt=declared, check=check)
 

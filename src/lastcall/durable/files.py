@@ -6,6 +6,7 @@ checkpoint. Everybody else reads, through connections that cannot write and so n
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,10 +35,58 @@ _COLUMNS: Final = "key, id, fingerprint, method, target, begun, changed, owner, 
 _BRIEF: Final = "key, id, fingerprint, method, target, begun, changed, owner, attempt, state, why, NULL, NULL"
 _PUT: Final = "INSERT INTO requests VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _PUT_STEP: Final = "INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?)"
+PARK: Final = "UPDATE requests SET state = ?, why = ?, changed = ?, response = ? WHERE number = ? AND attempt = ?"
+END: Final = PARK.replace("response = ?", "response = ?, asked = NULL")
+"""A request has ended, or is parked, which is to run again; with its number and attempt."""
 _FIND: Final = f"SELECT row, {_COLUMNS} FROM requests WHERE number = ?"  # noqa: S608 - a constant
 _STEPS: Final = "SELECT seq, name, state, attempt, at, result FROM steps WHERE row = ? ORDER BY seq"
+PAGE: Final = 2048
+"""Bytes of a page, in files that are made from now on: each change writes a whole one, and a usual request fits into one."""
+UNSETTLED: Final = 16 << 20
+"""Bytes of a WAL, about, after which it is worked into its file."""
 CACHE_KIB: Final = 8192
 """Of each file that is written: the index of some hundred thousand keys."""
+
+
+class Pin:
+    """A question that is never read to its end, on the connection that writes: as long as it is open, a write takes two
+    locks of SQLite's and not six, for the connection's view of the file stays, and is moved on by its own writes alone.
+
+    It also keeps the WAL from being worked into the file, so that is done here, in between.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        self._db = db
+        self.limit = UNSETTLED
+        self._written = 0
+        self._asked: sqlite3.Cursor | None = None
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked = self._db.execute("SELECT 1 FROM sqlite_schema")  # has more rows than the one that this looks at
+
+    def wrote(self, length: int) -> None:
+        """A row of this length was written. Never raises: what is written stays, whatever becomes of the WAL."""
+        self._written += length + 2 * PAGE
+        if self._written > self.limit:
+            self._written = 0
+            with contextlib.suppress(sqlite3.Error):  # no room: the next time
+                self._settle()
+
+    def close(self) -> None:
+        """Before the connection is closed, which would live on as long as its question does."""
+        if self._asked is not None:
+            self._asked.close()
+            self._asked = None
+
+    def _settle(self) -> None:
+        """As far as nobody else reads what was before."""
+        self.close()
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        finally:
+            self._ask()
 
 
 def failure(error: sqlite3.Error) -> JournalError:
@@ -49,10 +98,11 @@ def connect(path: Path, *, durability: str) -> sqlite3.Connection:
     """The one connection that writes. Raises sqlite3.Error, DatabaseError for what is no journal or is damaged."""
     db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
+        db.execute(f"PRAGMA page_size = {PAGE}")
         db.execute("PRAGMA journal_mode = WAL")
         # NORMAL, not OFF: after a power cut the last requests may be missing, but the file is whole.
         db.execute("PRAGMA synchronous = " + ("FULL" if durability == "power" else "NORMAL"))
-        db.execute("PRAGMA wal_autocheckpoint = 4000")
+        db.execute(f"PRAGMA wal_autocheckpoint = {UNSETTLED // PAGE}")
         db.execute("PRAGMA journal_size_limit = 33554432")
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _check(db)

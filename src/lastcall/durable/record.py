@@ -63,14 +63,10 @@ class Asked(msgspec.Struct, frozen=True):
     @property
     def fingerprint(self) -> str:
         """What is the same when the same is asked for again."""
-        digest = hashlib.blake2b(digest_size=16)
-        for part in (
-            self.method.encode("latin-1", "replace"),
-            self.target.encode("utf-8", "surrogateescape"),
-            self.body,
-        ):
-            digest.update(len(part).to_bytes(8, "little") + part)
-        return digest.hexdigest()
+        method, target = self.method.encode("latin-1", "replace"), self.target.encode("utf-8", "surrogateescape")
+        parts = (method, target, self.body)
+        text = b"".join([part for each in parts for part in (len(each).to_bytes(8, "little"), each)])
+        return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 class Response(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 import msgspec
@@ -62,6 +62,21 @@ def current() -> Run:
         raise LookupError("this is not called inside a durable request (durable.request)") from None
 
 
+class Entered:
+    """See `Run.entered`."""
+
+    __slots__ = ("_run", "_token")
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._run)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+
+
 class Run:
     """See the module's docstring."""
 
@@ -88,14 +103,9 @@ class Run:
         """Steps that the journal has."""
         return len(self._steps)
 
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
-        """For the time in which the application runs."""
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(token)
+    def entered(self) -> Entered:
+        """For the time in which the application runs: `with run.entered():`."""
+        return Entered(self)
 
     def key(self) -> str:
         """See `durable.key`."""
@@ -112,22 +122,28 @@ class Run:
             raise self.halted
         if self._inside is not None:
             raise RuntimeError(f"step {name} is called inside step {self._inside[0]}")
-        seq = self._seq
-        recorded = self._steps.get(seq)
-        verdict = judge.replay(recorded, name, in_doubt)
         self._at_step(name)
-        match verdict:
+        recorded = self._steps.get(self._seq)
+        if recorded is None:
+            return self._first(name, fn, args, kwargs)
+        return self._again(recorded, name, fn, args, kwargs, in_doubt=in_doubt, check=check)
+
+    def _again(
+        self, recorded: Step, name: str, fn: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object], *,
+        in_doubt: InDoubt, check: Callable[..., T] | None,
+    ) -> T:  # fmt: skip
+        """A step of which an earlier attempt has written something down."""
+        match judge.replay(recorded, name, in_doubt):
             case Replay.RETURN:
-                assert recorded is not None
                 self._seq += 1
                 return _decode(recorded.result)  # type: ignore[no-any-return]
             case Replay.RAISE:
-                assert recorded is not None
                 self._seq += 1
                 raise StepFailed(name, *msgspec.json.decode(recorded.result, type=tuple[str, str]))
             case Replay.DIVERGED:
-                assert recorded is not None
-                self.halt(Parked(f"step {seq + 1} is {name} now, and was {recorded.name} when this request began"))
+                self.halt(
+                    Parked(f"step {self._seq + 1} is {name} now, and was {recorded.name} when this request began")
+                )
             case Replay.HOLD:
                 self.halt(Parked(f"step {name} was begun, and nobody knows whether it has happened"))
             case Replay.CHECK:
@@ -182,7 +198,7 @@ class Run:
             )
         if len(written) > RESULT_MAX:
             self.halt(Parked(f"step {step.name} has happened, and its result is too large: {len(written)} bytes"))
-        self._write(msgspec.structs.replace(step, state=StepState.DONE, result=written, at=self._now()))
+        self._write(Step(step.seq, step.name, StepState.DONE, step.attempt, self._now(), written))
         self._seq += 1
         return _decode(written)  # type: ignore[no-any-return]
 

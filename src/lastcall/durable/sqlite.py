@@ -47,7 +47,6 @@ SETTLED_NS: Final = 100_000_000
 """Nanoseconds after which a change of the directory is not mistaken for the next one."""
 INHERIT_AGAIN: Final = 600.0
 """Seconds until a file that nobody owns, and that has not changed, is looked at again: for what has become too old in it."""
-_PAGE: Final = 4096
 _FLOCK: Final = struct.Struct("@hhqqi4x")
 """struct flock: type, whence, start, length, pid."""
 
@@ -77,6 +76,7 @@ class Sqlite:
             self._claims = os.open(folder / "claims", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self.path, self._mine = self._take_place()
             self._db = self._open()
+            self._pin = files.Pin(self._db)
             self._seen = Seen(folder, self._numbers, now())
         except OSError as error:
             raise JournalError(f"the journal {folder}: {error.strerror}") from error
@@ -104,7 +104,8 @@ class Sqlite:
         except sqlite3.DatabaseError as error:
             db = self._begin_anew(error)
         if self._terms.size:
-            self._pages = max(64, self._terms.size // self._terms.sharers // _PAGE)
+            ((self._page,),) = db.execute("PRAGMA page_size").fetchall()
+            self._pages = max(64, self._terms.size // self._terms.sharers // self._page)
             db.execute(f"PRAGMA max_page_count = {int(self._pages * RESERVE) + 256}")
         if self._terms.durability == "power":
             for directory in (self.folder, self.folder.parent):
@@ -150,7 +151,10 @@ class Sqlite:
     # --- Claims ------------------------------------------------------------------------------
 
     def claim(self, key: str, patience: float) -> bool:
-        place, deadline, pause = number(key), time.monotonic() + patience, LOOK_AGAIN[0]
+        place = number(key)
+        if self._try(place):  # as nearly always
+            return True
+        deadline, pause = time.monotonic() + patience, LOOK_AGAIN[0]
         while not self._try(place):
             left = deadline - time.monotonic()
             if left <= 0:
@@ -177,8 +181,10 @@ class Sqlite:
         place = number(key)
         with self._unclaimed:
             self._held.discard(place)
-            with contextlib.suppress(OSError):
+            try:
                 fcntl.fcntl(self._claims, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, place, 1, 0))
+            except OSError:
+                pass  # it ends with this process
             self._unclaimed.notify_all()
 
     # --- Looking -----------------------------------------------------------------------------
@@ -186,7 +192,7 @@ class Sqlite:
     def find(self, key: str) -> Record | None:
         if not self._seen.may_have(number(key)):
             return None
-        with self._lock, _translated():
+        with self._lock, _TRANSLATED:
             found = [files.find(self._db, key)]
             found += [files.find_at_once(db, key) for db in self._read_others()]
         return judge.latest([record for record in found if record is not None])
@@ -234,52 +240,63 @@ class Sqlite:
     def begin(self, record: Record) -> None:
         self._begun += 1
         self._seen.add(number(record.key))
-        with self._lock, _translated():
+        with self._lock, _TRANSLATED:
             if self._terms.size and self._begun % ROOM_EVERY == 1:
                 self._require_room()
             self._running[record.key] = files.put(self._db, record, fresh=True)
+            self._pin.wrote(_length(record))
 
     def _require_room(self) -> None:
         ((pages,),) = self._db.execute("PRAGMA page_count").fetchall()
         ((free,),) = self._db.execute("PRAGMA freelist_count").fetchall()
         if pages - free >= self._pages:
             self._begun -= 1  # the next one is to look again
-            raise Full(f"the journal is full: {(pages - free) * _PAGE} bytes in {self.path} (journal_size)")
+            raise Full(f"the journal is full: {(pages - free) * self._page} bytes in {self.path} (journal_size)")
 
     def adopt(self, record: Record) -> None:
-        with self._lock, _translated():
-            self._running[record.key] = files.put(self._db, record)
+        with self._lock, _TRANSLATED:
+            self._running[record.key] = self._put(record)
+
+    def _put(self, record: Record) -> int:
+        """Over whatever has its key; its row."""
+        row = files.put(self._db, record)
+        self._pin.wrote(_length(record) + sum(len(step.result) for step in record.steps))
+        return row
 
     def note(self, record: Record, step: Step) -> None:
-        with self._lock, _translated():
-            files.put_step(self._db, self._running[record.key], step)
+        with self._lock:  # four times in a request with two steps: no more frames than needed
+            try:
+                files.put_step(self._db, self._running[record.key], step)
+            except sqlite3.Error as error:
+                raise failure(error) from error
+            self._pin.wrote(len(step.result))
 
     def erase(self, record: Record, step: Step) -> None:
-        with self._lock, _translated():
+        with self._lock, _TRANSLATED:
             self._db.execute("DELETE FROM steps WHERE row = ? AND seq = ?", (self._running[record.key], step.seq))
+            self._pin.wrote(0)
 
     def end(self, record: Record, state: State, *, response: Response | None = None, why: str = "") -> None:
         place = number(record.key)
         said = None if response is None else msgspec.msgpack.encode(response)
-        keep = ", asked = NULL" if state is not State.PARKED else ""
-        with self._lock, _translated():
-            done = self._db.execute(
-                f"UPDATE requests SET state = ?, why = ?, changed = ?, response = ?{keep} WHERE number = ? AND attempt = ?",  # noqa: S608
-                (int(state), why, self._now(), said, place, record.attempt),
-            )
+        sql = files.END if state is not State.PARKED else files.PARK
+        with self._lock, _TRANSLATED:
+            done = self._db.execute(sql, (int(state), why, self._now(), said, place, record.attempt))
             if done.rowcount != 1:
                 raise Lost("the journal: the request was taken over by somebody else")
             self._running.pop(record.key, None)
+            self._pin.wrote(len(said or b""))
 
     def forget(self, record: Record) -> None:
-        with self._lock, _translated():
+        with self._lock, _TRANSLATED:
             files.delete(self._db, number(record.key))
             self._running.pop(record.key, None)
+            self._pin.wrote(0)
 
     # --- From time to time ---------------------------------------------------------------------
 
     def tidy(self) -> None:
-        with self._lock, _translated():
+        with self._lock, _TRANSLATED:
             for path in sorted(self.folder.glob("*.db")):
                 if path != self.path:
                     self._inherit(path)
@@ -335,7 +352,7 @@ class Sqlite:
     def _keep_best(self, record: Record) -> None:
         best = self.find(record.key)
         if best is None or best.attempt <= record.attempt:
-            row = files.put(self._db, record)
+            row = self._put(record)
             if record.state is State.RUNNING:
                 self._running[record.key] = row
 
@@ -363,24 +380,26 @@ class Sqlite:
         gone = [place for place, state, changed in rows if state in (2, 4) and changed < too_old]
         if gone:
             files.delete(db, *gone)
+            if db is self._db:
+                self._pin.wrote(len(gone) * files.PAGE)
 
     # --- For people ------------------------------------------------------------------------------
 
     def revive(self, record: Record, steps: Sequence[Step]) -> None:
-        with self._lock, _translated():
-            self._running[record.key] = files.put(self._db, judge.revived(record, steps, self._now()))
+        with self._lock, _TRANSLATED:
+            self._running[record.key] = self._put(judge.revived(record, steps, self._now()))
 
     def listing(self, state: State | None = None, limit: int = 1000) -> Sequence[Record]:
-        with self._lock, _translated():
+        with self._lock, _TRANSLATED:
             return listing([self._db, *self._read_others()], state, limit)
 
     def show(self, identity: str) -> Record | None:
-        with self._lock, _translated():
+        with self._lock, _TRANSLATED:
             return show([self._db, *self._read_others()], identity)
 
     def mine(self, identity: str) -> Record | None:
         """A parked request in this process's own file."""
-        with self._lock, _translated():
+        with self._lock, _TRANSLATED:
             for brief in files.briefly(self._db, "state = 3 AND id = ?", identity):
                 return files.find(self._db, brief.key)
         return None
@@ -390,6 +409,7 @@ class Sqlite:
 
     def close(self) -> None:
         with self._lock:
+            self._pin.close()
             for db in (*self._others.values(), self._db):
                 db.close()
             self._others.clear()
@@ -412,7 +432,7 @@ class Reader:
         if not folder.is_dir():
             raise JournalError(f"{folder}: there is no such directory")
         self._dbs: list[sqlite3.Connection] = []
-        with _translated():
+        with _TRANSLATED:
             for path in sorted(folder.glob("*.db")):
                 db = files.read_only(path)
                 self._dbs.append(db)
@@ -420,11 +440,11 @@ class Reader:
                     self._dbs.pop().close()
 
     def listing(self, state: State | None = None, limit: int = 1000) -> Sequence[Record]:
-        with _translated():
+        with _TRANSLATED:
             return listing(self._dbs, state, limit)
 
     def show(self, identity: str) -> Record | None:
-        with _translated():
+        with _TRANSLATED:
             return show(self._dbs, identity)
 
     def close(self) -> None:
@@ -456,6 +476,11 @@ def show(dbs: Sequence[sqlite3.Connection], identity: str) -> Record | None:
     return judge.latest(records)
 
 
+def _length(record: Record) -> int:
+    """About: of what makes a row long."""
+    return len(record.asked.body) if record.asked is not None else 0
+
+
 def _signature(path: Path) -> tuple[int, int]:
     """What changes when somebody has written into a file, or has opened it to do so."""
     status = path.stat()
@@ -476,8 +501,8 @@ def _own(path: Path) -> int | None:
     return fd
 
 
-class _translated:  # noqa: N801 - reads as the statement that it is
-    """`with _translated()`: what SQLite and the system say becomes a JournalError."""
+class _Translated:
+    """`with _TRANSLATED`: what SQLite and the system say becomes a JournalError."""
 
     def __enter__(self) -> None:
         pass
@@ -489,6 +514,7 @@ class _translated:  # noqa: N801 - reads as the statement that it is
             raise JournalError(f"the journal: {error.strerror}") from error
 
 
+_TRANSLATED: Final = _Translated()
 _open: Final[weakref.WeakSet[Sqlite]] = weakref.WeakSet()
 
 
