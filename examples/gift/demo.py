@@ -37,6 +37,8 @@ RESTARTS = (0.12, 0.3, 0.48, 0.66)
 """After which shares of the orders the cron line comes, in both acts."""
 REST_S = 0.1
 """For which a client waits who has seen an error."""
+LOGS = ("fpm.log", "nginx.log", "access.log")
+"""By which the missing orders are explained, where php-fpm and nginx have served."""
 LINE = 100
 """Characters of a command line that is shown."""
 
@@ -147,9 +149,13 @@ def found_and_repaired(at: Stage, act: Act, env: Mapping[str, str]) -> Act:
     lost = len(act.findings.half_done)
     if not lost:
         act.wrong.append("no request was cut between its two actions")
-    code, summary = compare(at, sides, "id", "found")
+    logs = [name for name in LOGS if (at.folder / name).exists()]
+    named = [part for name in logs for part in ("--logs", name)]
+    code, summary = compare(at, sides, "id", "found", named)
     if (code, summary["counts"]["only_left"], summary["counts"]["only_right"]) != (1, lost, 0):
         act.wrong.append(f"reconcile has not found the {lost} missing orders")
+    if logs and summary["explained"] != lost:
+        act.wrong.append(f"reconcile has explained {summary['explained']} of {lost} missing orders by the logs")
     at.story.tell("the orders are written that are missing, each once, from the platform's ledger")
     repair = ["--repair", "gift.repair:write", "--apply", "--app-dir", str(EXAMPLES), "--journal", "repairs"]
     repair += ["--max-repairs", str(at.options.orders)]

@@ -114,7 +114,7 @@ class Load:
         began = time.monotonic()
         try:
             try:
-                connection.request("POST", PATH, body, {"Content-Type": "application/json"})
+                connection.request("POST", PATH, body, {"Content-Type": "application/json", "X-Request-Id": order})
             finally:
                 self._sent()
             response = connection.getresponse()

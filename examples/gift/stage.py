@@ -36,7 +36,9 @@ error_log {folder}/nginx.log warn;
 worker_processes 1;
 events {{ worker_connections 256; }}
 http {{
-    access_log {folder}/access.log;
+    log_format gift '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent '
+                    '"$http_referer" "$http_user_agent" $request_time "$http_x_request_id"';
+    access_log {folder}/access.log gift;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;

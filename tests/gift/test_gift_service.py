@@ -170,6 +170,7 @@ def test_the_demonstration_ends_well(folder: Path, demo: Callable[..., Process],
     first, second = process.text().split("Act two:")
     assert re.search("a manager that cuts as php-fpm does is ready" if arguments else r"php-fpm[\d.]* is ready", first)
     assert "THE LEDGERS DO NOT AGREE: " in first
+    assert ("by SIGTERM to php-fpm" in first) == (not arguments)
     assert re.search(r"\d+ repaired\.\n\n +The ledgers agree\.\n", first)
     assert "The ledgers agree, and no client saw an error." in second
     assert re.search(r"presents without an order +[1-9]\d* +0\n", second)

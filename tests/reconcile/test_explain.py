@@ -8,7 +8,8 @@ import msgspec
 
 from lastcall.core import cuts
 from lastcall.core.cuts import Cut, Kind
-from lastcall.tools.reconcile.explain import Cuts, explain
+from lastcall.tools.explain import HitRequest
+from lastcall.tools.reconcile.explain import Suspects, explain, of_cut, of_hit
 from lastcall.tools.reconcile.result import Finding
 from reconcile.conftest import Ask
 
@@ -32,7 +33,7 @@ def missing(key: str, at: str = "2017-06-25 05:28:00") -> Finding:
 
 def sure(finding: Finding, *cuts: Cut) -> tuple[str, str]:
     """How sure its explanation is, and which request it names; two empty texts where there is none."""
-    explain([finding], Cuts(cuts))
+    explain([finding], Suspects(map(of_cut, cuts)))
     found = finding.explained
     return (found.confidence, found.request_id) if found else ("", "")
 
@@ -61,14 +62,14 @@ def test_a_time_that_fits_is_a_suspicion() -> None:
     assert sure(missing("a", "2017-06-25 05:28:04"), CUT) == ("", "")
     assert sure(missing("a"), CUT, cut(request_id="r-2")) == ("possible", "r-1")
     two = [missing("a"), missing("b")]
-    assert explain(two, Cuts([CUT])) == 2
+    assert explain(two, Suspects([of_cut(CUT)])) == 2
     assert {one.explained.confidence for one in two if one.explained} == {"possible"}
 
 
 def test_a_request_that_names_its_order_explains_no_other() -> None:
     """It can have lost only one."""
     both = [missing("o-1234"), missing("o-5678")]
-    assert explain(both, Cuts([cut(request_id="o-1234"), cut(request_id="r-2")])) == 2
+    assert explain(both, Suspects(map(of_cut, [cut(request_id="o-1234"), cut(request_id="r-2")]))) == 2
     assert [one.explained and (one.explained.confidence, one.explained.request_id) for one in both] == [
         ("certain", "o-1234"), ("likely", "r-2"),
     ]  # fmt: skip
@@ -88,3 +89,85 @@ def test_the_report_says_it_in_words(ask: Ask, folder: Path) -> None:
     summary = ask(left, right, "--time", "at", "--cuts", str(folder / "cuts.jsonl")).summary
     assert (summary["explained"], summary["findings"][0]["explained"]["confidence"]) == (1, "likely")
     assert ask(left, right, "--cuts", str(folder / "none")).code == 2
+
+
+FPM = """[25-Jun-2017 05:27:00] NOTICE: fpm is running, pid 4711
+[25-Jun-2017 05:27:00] NOTICE: ready to handle connections
+[25-Jun-2017 05:28:01] NOTICE: Terminating ...
+[25-Jun-2017 05:28:01] NOTICE: exiting, bye-bye!
+[25-Jun-2017 05:28:02] NOTICE: fpm is running, pid 4720
+[25-Jun-2017 05:28:02] NOTICE: ready to handle connections
+"""
+RESET = (
+    "2017/06/25 05:28:01 [error] 31#31: *7 recv() failed (104: Connection reset by peer) while reading response header from "
+    'upstream, client: 10.0.0.9, server: gift, request: "POST {uri} HTTP/1.1", upstream: "fastcgi://127.0.0.1:9000", '
+    'host: "gift"\n'
+)
+ACCESS = '10.0.0.9 - - [25/Jun/2017:05:28:01 +0000] "POST {uri} HTTP/1.1" 502 157 "-" "app"\n'
+CRON = "28 5 * * * root killproc -TERM php-fpm\n"
+
+
+def host(folder: Path, uri: str) -> Path:
+    """A copy of a host's files, with the incident of 2017 in its logs."""
+    root = folder / "host"
+    for name, text in {
+        "etc/cron.d/restart": CRON,
+        "etc/timezone": "UTC\n",
+        "var/log/php7.0-fpm.log": FPM,
+        "var/log/nginx/error.log": RESET.format(uri=uri),
+        "var/log/nginx/access.log": ACCESS.format(uri=uri),
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+LEFT = "id,at\no-1234,2017-06-25T05:28:00Z\nb,2017-06-25T05:00:00Z\n"
+RIGHT = "id,at\nb,2017-06-25T05:00:00Z\n"
+
+
+def test_the_logs_of_others_explain_as_well(ask: Ask, folder: Path) -> None:
+    """php-fpm's and nginx's: which signal, and by whose order; by the time, or by the key in the address."""
+    root = host(folder, "/3/xx/vgift/send")
+    (one,) = ask(LEFT, RIGHT, "--time", "at", "--root", str(root)).summary["findings"]
+    assert one["explained"]["confidence"] == "likely"
+    assert one["explained"]["text"].startswith("cut at 2017-06-25 05:28:01")
+    assert "by SIGTERM to php-fpm" in one["explained"]["text"]
+    assert "ordered by cron" in one["explained"]["text"]
+    assert "killproc -TERM php-fpm" in one["explained"]["text"]
+    (one,) = ask(LEFT, RIGHT, "--logs", str(host(folder, "/send?order=o-1234") / "var/log")).summary["findings"]
+    assert one["explained"]["confidence"] == "certain"
+    assert ask(LEFT, RIGHT, "--logs", str(folder / "none")).code == 2
+
+
+def test_a_request_that_had_not_begun_explains_nothing(folder: Path) -> None:
+    """By its time alone. If it names the order it is said that the ledgers know better."""
+    hit = HitRequest(
+        NOW,
+        NOW - 1,
+        "never-begun",
+        0.9,
+        "POST",
+        "/send",
+        "",
+        502,
+        "o-1234",
+        (),
+        "/send o-1234",
+        "refused at 05:28:01",
+        (),
+    )
+    suspects = Suspects([of_hit(hit)])
+    other, named = missing("o-5678"), missing("o-1234")
+    assert explain([other, named], suspects) == 1
+    assert named.explained is not None
+    assert named.explained.text == "by the logs refused at 05:28:01, but the ledgers say otherwise"
+
+
+def test_what_a_log_says_of_several_is_said_once() -> None:
+    """Sixteen requests of a second look the same in a log."""
+    found = missing("o-1234")
+    hit = HitRequest(NOW, None, "half-done", 0.7, "POST", "/send", "", 502, "", (), "/send", "cut at 05:28:01", ())
+    assert explain([found], Suspects([of_hit(hit) for _ in range(16)])) == 1
+    assert found.explained is not None
+    assert (found.explained.confidence, found.explained.text) == ("possible", "one of 16 requests: cut at 05:28:01")

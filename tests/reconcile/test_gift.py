@@ -47,7 +47,7 @@ def test_an_order_that_was_cut_is_found_and_explained(ask: Ask, serve: Servers, 
     )  # fmt: skip
     assert (done.code, done.counts) == (1, {"matched": 1, "only_left": 1}), done.err
     explained = done.finding("order-000000")["explained"]
-    assert explained["confidence"] == "likely"
+    assert explained["confidence"] == "certain"
     assert "its worker exited on signal 9 (SIGKILL)" in explained["text"]
     assert "(POST /3/xx/vgift/send, request " in explained["text"]
 

@@ -22,7 +22,8 @@ from lastcall.core.mistakes import Mistake
 from lastcall.core.quantities import format_duration, parse_duration, parse_size
 from lastcall.runtime import cutlist
 from lastcall.tools.cuts import since as moment
-from lastcall.tools.reconcile import alarm, mend, places, repair, report, result
+from lastcall.tools.explain import ROOT, hits
+from lastcall.tools.reconcile import alarm, explain, mend, places, repair, report, result
 from lastcall.tools.reconcile.question import Kind, NoVerdict, Question, Side, columns
 from lastcall.tools.reconcile.repair import Outcome
 from lastcall.tools.reconcile.result import SideSummary, Summary
@@ -31,6 +32,8 @@ from lastcall.tools.report import printable
 
 AGREE, OFF, NO_VERDICT = 0, 1, 2
 FORMATS = ("text", "json", "csv", "html")
+LOGS_BEFORE = 3600.0
+"""Seconds before `--since` from which on restarts may matter."""
 _PATH = click.Path(path_type=Path)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -131,6 +134,28 @@ def _cuts(path: Path | None) -> tuple[core.Cut, ...] | None:
         for line in bad:
             click.echo(f"lastcall: {one}:{line.number}: no record of a cut: {line.why}", err=True)
     return tuple(found)
+
+
+def _suspects(given: Mapping[str, Any], asked: Question) -> Callable[[], list[explain.Suspect]] | None:
+    """The requests that were cut: the list is read now, logs when they are needed. Raises NoVerdict."""
+    cuts, logs, root = _cuts(given["cuts"]), given["logs"], given["root"]
+    if cuts is None and not logs and root is None:
+        return None
+    for path in (*logs, *([root] if root is not None else [])):
+        if not path.exists():
+            raise NoVerdict(f"{path}: there is no such log or folder")
+
+    def found() -> list[explain.Suspect]:
+        suspects = [explain.of_cut(cut) for cut in cuts or ()]
+        if logs or root is not None:
+            since = None if asked.since is None else asked.since.timestamp() - LOGS_BEFORE
+            troubles: list[str] = []
+            suspects += map(explain.of_hit, hits(root or ROOT, logs, since, troubles=troubles))
+            for trouble in troubles:
+                click.echo(f"lastcall: the logs: {printable(trouble)}", err=True)
+        return suspects
+
+    return found
 
 
 def _home() -> Path:
@@ -255,7 +280,7 @@ def _answer(given: Mapping[str, Any], now: datetime, umask: int) -> int:
     teller = Teller(sys.stderr.isatty() if given["progress"] is None else given["progress"])
     means = Means(
         given["spool"] or _home() / "reconcile", given["keep"], given["memory"], given["engine"], given["spark_master"],
-        given["rows"], wish.limit if wish else 0, given["state"], _cuts(given["cuts"]), teller,
+        given["rows"], wish.limit if wish else 0, given["state"], _suspects(given, asked), teller,
     )  # fmt: skip
     lock = given["lock"] or (given["state"] and given["state"].with_name(f"{given['state'].name}.lock"))
     with alone(lock), ExitStack() as stack:
@@ -340,6 +365,7 @@ Examples:
   lastcall reconcile platform.csv mongodb://db1,db2/gift.orders --key order_id --compare amount:number,user
   lastcall reconcile presents.parquet postgresql://gift@db/gift.orders --key order_id --time created_at \\
       --since 2d --ignore-younger 5m --cuts /run/lastcall/gift
+  lastcall reconcile presents.csv orders.csv --key order_id --time made --logs /var/log/nginx --logs /var/log/php8.2-fpm.log
   lastcall reconcile 'cmd:ssh bank cat ledger.csv' sqlite:orders.db#orders --left-format csv --key id \\
       --compare amount --left-column id=reference --left-column 'amount=cents::bigint * 0.01'
   lastcall reconcile env:BANK env:SHOP --key id --state /var/lib/gift.state --output report.html \\
@@ -383,6 +409,14 @@ Exit codes: 0 the ledgers agree, and no repair waits for anybody; 1 they do not,
 @click.option(
     "--cuts", type=_PATH, metavar="FILE|DIR", help="A cut list, or a run directory, to explain what is missing."
 )
+@click.option(
+    "--logs",
+    type=_PATH,
+    multiple=True,
+    metavar="FILE|DIR",
+    help="Logs, as of php-fpm and nginx, to explain it as well.",
+)
+@click.option("--root", type=_PATH, metavar="DIR", help="The host's files, for who ordered a restart; / with --logs.")
 @click.option("--repair", metavar="MODULE:FUNCTION", help="Say which orders this function would repair.")
 @click.option("--apply", is_flag=True, help="Repair them, each once, and compare again.")
 @click.option(

@@ -1,4 +1,4 @@
-"""Why an order is missing, by lastcall's cut list: which request was cut that would have written it.
+"""Why an order is missing: which request was cut that would have written it, by lastcall's cut list or by anybody's logs.
 
 Pure. A key that stands in the cut request is as good as a confession; a time that fits is a suspicion, and is called one.
 """
@@ -9,14 +9,18 @@ import bisect
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import unquote
 
 from lastcall.core.cuts import Cut
+from lastcall.tools.explain import HitRequest
 from lastcall.tools.reconcile.result import Explanation, Finding
 
 SLACK = 2.0
 """Seconds by which the clocks of two machines may differ, and an order be written down after its request began."""
+UNKNOWN = 5.0
+"""Seconds for which a request may have run of which no log says when it began."""
 TELLING = 4
 """Letters from which on a key is no accident in an address: `/3/xx/vgift` has a 3 in it, whatever order 3 is."""
 CANDIDATES = 3
@@ -25,46 +29,80 @@ CANDIDATES = 3
 _WORDS = re.compile(r"[\w.:-]+")
 
 
-class Cuts:
-    """A cut list to look orders up in."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Suspect:
+    """A request that was cut."""
 
-    def __init__(self, cuts: Iterable[Cut]) -> None:
-        self._cuts = sorted(cuts, key=lambda cut: cut.time)
-        self._times = [cut.time for cut in self._cuts]
-        self._longest = max((cut.elapsed for cut in self._cuts), default=0.0)
-        self._named: dict[str, list[Cut]] = defaultdict(list)
-        for cut in self._cuts:
-            for word in {word for text in _texts(cut) for word in _words(text)}:
-                self._named[word].append(cut)
+    time: float
+    """Unix time at which it was."""
+    began: float
+    id: str
+    at: str
+    """The same as `time`, in ISO 8601."""
+    texts: tuple[str, ...]
+    """Where an order's key may stand."""
+    words: str
+    """What happened to it, in one line."""
+    begun: bool = True
+    """False: by all that is known it had not begun, or was finished. It explains nothing, unless it names the order."""
 
-    def naming(self, finding: Finding) -> list[Cut]:
+
+def of_cut(cut: Cut) -> Suspect:
+    """One of lastcall's cut list."""
+    texts = (cut.request_id, unquote(cut.uri), cut.step)
+    return Suspect(cut.time, cut.time - cut.elapsed, cut.request_id, cut.at, texts, words(cut))
+
+
+def of_hit(hit: HitRequest) -> Suspect:
+    """One that `lastcall explain` has found in logs."""
+    at = datetime.fromtimestamp(hit.at, UTC).isoformat(timespec="milliseconds")
+    began = hit.at - UNKNOWN if hit.began is None else hit.began
+    begun = hit.kind in ("half-done", "retried")
+    # it is asked for when an order is missing of which it is the request
+    said = hit.sentence if begun else f"by the logs {hit.sentence}, but the ledgers say otherwise"
+    return Suspect(hit.at, began, hit.id, at, (hit.text,), said, begun)
+
+
+class Suspects:
+    """Cut requests to look orders up in."""
+
+    def __init__(self, suspects: Iterable[Suspect]) -> None:
+        self._all = sorted(suspects, key=lambda one: one.time)
+        self._times = [one.time for one in self._all]
+        self._longest = max((one.time - one.began for one in self._all), default=0.0)
+        self._named: dict[str, list[Suspect]] = defaultdict(list)
+        for one in self._all:
+            for word in {word for text in one.texts for word in _words(text)}:
+                self._named[word].append(one)
+
+    def naming(self, finding: Finding) -> list[Suspect]:
         """Requests in whose address, id or step the order's key stands."""
-        return [cut for value in finding.key.values() for cut in self._named.get(value, ())]
+        return [one for value in finding.key.values() for one in self._named.get(value, ())]
 
-    def around(self, at: float) -> list[Cut]:
+    def around(self, at: float) -> list[Suspect]:
         """Requests that ran at that time."""
         first = bisect.bisect_left(self._times, at - SLACK)
         last = bisect.bisect_right(self._times, at + self._longest + SLACK)
-        return [cut for cut in self._cuts[first:last] if cut.time - cut.elapsed - SLACK <= at]
+        return [one for one in self._all[first:last] if one.begun and one.began - SLACK <= at]
 
 
-def explain(findings: Sequence[Finding], cuts: Cuts) -> int:
+def explain(findings: Sequence[Finding], suspects: Suspects) -> int:
     """Give an explanation to each finding that has one; how many have."""
     # a request can have lost one order: one that is named takes its request from those that only fit in time
     taken: set[int] = set()
     rest = []
     for finding in findings:
-        named = cuts.naming(finding)
+        named = suspects.naming(finding)
         if named:
             finding.explained = _named(finding, named)
-            taken.update(id(cut) for cut in named)
+            taken.update(id(one) for one in named)
         elif (at := unix(finding.at)) is not None:
             rest.append((finding, at))
-    free = [(finding, [cut for cut in cuts.around(at) if id(cut) not in taken]) for finding, at in rest]
+    free = [(finding, [one for one in suspects.around(at) if id(one) not in taken]) for finding, at in rest]
     rivals: dict[int, int] = defaultdict(int)
     for _, fitting in free:
-        for cut in fitting:
-            rivals[id(cut)] += 1
+        for one in fitting:
+            rivals[id(one)] += 1
     for finding, fitting in free:
         if fitting:
             alone = len(fitting) == 1 and rivals[id(fitting[0])] == 1
@@ -72,21 +110,24 @@ def explain(findings: Sequence[Finding], cuts: Cuts) -> int:
     return sum(finding.explained is not None for finding in findings)
 
 
-def _named(finding: Finding, cuts: Sequence[Cut]) -> Explanation:
+def _named(finding: Finding, named: Sequence[Suspect]) -> Explanation:
     at = unix(finding.at)
-    fits = [cut for cut in cuts if at is None or cut.time - cut.elapsed - SLACK <= at <= cut.time + SLACK]
+    fits = [one for one in named if at is None or one.began - SLACK <= at <= one.time + SLACK]
     telling = max(map(len, finding.key.values())) >= TELLING
     if fits and telling:
         return _made("certain", fits)
-    return _made("likely" if fits or telling else "possible", fits or cuts)
+    return _made("likely" if fits or telling else "possible", fits or named)
 
 
-def _made(confidence: str, cuts: Sequence[Cut]) -> Explanation:
-    """The first of them in words, and that there are others."""
-    text = "; or ".join(words(cut) for cut in cuts[:CANDIDATES])
-    if len(cuts) > CANDIDATES:
-        text += f"; or one of {len(cuts) - CANDIDATES} more"
-    return Explanation(confidence, text, cuts[0].request_id, cuts[0].at)
+def _made(confidence: str, suspects: Sequence[Suspect]) -> Explanation:
+    """The first of them in words, and that there are others. What a log says of several in the same words is said once."""
+    said = list(dict.fromkeys(one.words for one in suspects))
+    text = "; or ".join(said[:CANDIDATES])
+    if len(said) > CANDIDATES:
+        text += f"; or one of {len(said) - CANDIDATES} more"
+    if len(said) < len(suspects):
+        text = f"one of {len(suspects)} requests: {text}"
+    return Explanation(confidence, text, suspects[0].id, suspects[0].at)
 
 
 def words(cut: Cut) -> str:
@@ -101,10 +142,6 @@ def words(cut: Cut) -> str:
 def unix(at: str) -> float | None:
     """Unix time of a finding's time; None where it has none."""
     return datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp() if at else None
-
-
-def _texts(cut: Cut) -> Sequence[str]:
-    return cut.request_id, unquote(cut.uri), cut.step
 
 
 def _words(text: str) -> Iterable[str]:

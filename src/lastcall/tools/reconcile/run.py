@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -15,7 +15,6 @@ from pathlib import Path
 
 import msgspec
 
-from lastcall.core import cuts as core
 from lastcall.runtime import locks
 from lastcall.tools.reconcile import compare, explain, result, spark, spool, state
 from lastcall.tools.reconcile.compare import Verdict
@@ -43,7 +42,8 @@ class Means:
     repaired: int = 0
     """So many orders that are off are kept for a repair."""
     state: Path | None = None
-    cuts: tuple[core.Cut, ...] | None = None
+    suspects: Callable[[], Iterable[explain.Suspect]] | None = None
+    """Requests that were cut; asked for when something is missing."""
     tell: Tell = field(default=lambda _: None)
 
 
@@ -147,7 +147,7 @@ class Run:
         missing: list[Finding] = []
         for verdict in LISTED:
             count = summary.counts[verdict.value]
-            lost = verdict in (Verdict.ONLY_LEFT, Verdict.ONLY_RIGHT) and means.cuts is not None
+            lost = verdict in (Verdict.ONLY_LEFT, Verdict.ONLY_RIGHT) and means.suspects is not None
             limit = max(means.listed, means.repaired, EXPLAINED if lost else 0)
             found = result.findings(self._duck, self._question, verdict, limit, known) if count else []
             self.off += found if verdict in compare.OFF else []
@@ -156,8 +156,9 @@ class Run:
             if count > means.listed:
                 summary.left_out[verdict.value] = count - means.listed
         result.locate(summary.findings, readings)
-        if means.cuts:
-            summary.explained = explain.explain(missing, explain.Cuts(means.cuts))
+        if missing and means.suspects is not None:
+            means.tell("looking for the requests that were cut")
+            summary.explained = explain.explain(missing, explain.Suspects(means.suspects()))
 
 
 def _at(question: Question) -> str:
