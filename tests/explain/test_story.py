@@ -15,8 +15,7 @@ from click.testing import CliRunner, Result
 
 from lastcall.cli import main
 from lastcall.tools.explain import hits, progress
-from lastcall.tools.explain.clock import Zone
-from lastcall.tools.explain.command import moment
+from lastcall.tools.explain.clock import Zone, moment
 from support import night
 
 Json = dict[str, Any]
@@ -312,6 +311,8 @@ def test_logs_without_a_host_can_be_named(folder: Path) -> None:
     assert incident["at"] == "2017-06-25T05:28:01.000+08:00"
     assert incident["events"][0]["file"].startswith(str(root))
     assert {request["class"] for request in incident["requests"]} == {"half-done", "never-begun"}
+    assert len(found("--logs", root / "var/log", "--at", "2017-06-25 05:28")["incidents"]) == 1
+    assert found("--logs", root / "var/log", "--at", "2017-06-24 21:28")["incidents"] == []
 
 
 def test_many_nights_have_a_line_each(folder: Path) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from lastcall.core.mistakes import Mistake
+from lastcall.core.quantities import parse_duration
 from lastcall.tools.explain.records import When
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -89,6 +91,31 @@ def of_machine(root: Path) -> Zone | None:
             return Zone(ZoneInfo.from_file(file), "local", "/etc/localtime")
     except (OSError, ValueError):
         return None
+
+
+# --- Times that people write -------------------------------------------------
+
+_DAYS: Final = {"today": 0, "yesterday": 1}
+
+
+def moment(written: str, zone: Zone, now: float) -> float:
+    """Unix time of `2017-06-25 05:28`, of `2h` (ago), `yesterday`; without a zone it is the machine's. Raises Mistake."""
+    try:
+        return now - parse_duration(written)
+    except Mistake:
+        pass
+    if written == "now":
+        return now
+    if written in _DAYS:
+        day = zone.local(now - DAY * _DAYS[written])
+        return day.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    try:
+        found = datetime.fromisoformat(written.replace("/", "-"))
+        return (found if found.tzinfo is not None else found.replace(tzinfo=zone.zone)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise Mistake(
+            f"{written!r} is no time", "write when: '2017-06-25 05:28', yesterday; or how long ago: 2h"
+        ) from None
 
 
 # --- Years that are not written ----------------------------------------------

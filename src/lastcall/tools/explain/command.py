@@ -4,41 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 
 import click
 
 from lastcall.core.mistakes import Mistake
-from lastcall.core.quantities import parse_duration
-from lastcall.tools.explain import answer, page, text
-from lastcall.tools.explain.clock import Zone
-from lastcall.tools.explain.investigate import Question, investigate, zone_of
+from lastcall.tools.explain import answer, clock, page, text
+from lastcall.tools.explain.investigate import Question, investigate
 from lastcall.tools.explain.progress import Progress
 
 FOUND = 1
 """Exit code: an incident was found."""
-_WORDS = {"now": 0, "today": 0, "yesterday": 1}
-
-
-def moment(written: str, zone: Zone, now: float) -> float:
-    """Unix time of `2017-06-25 05:28`, of `2h` (ago), `yesterday`; without a zone it is the machine's. Raises Mistake."""
-    try:
-        return now - parse_duration(written)
-    except Mistake:
-        pass
-    if written in _WORDS:
-        if written == "now":
-            return now
-        day = zone.local(now - 86400 * _WORDS[written])
-        return day.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    try:
-        found = datetime.fromisoformat(written.replace("/", "-"))
-        return (found if found.tzinfo is not None else found.replace(tzinfo=zone.zone)).timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise Mistake(
-            f"{written!r} is no time", "write when: '2017-06-25 05:28', yesterday; or how long ago: 2h"
-        ) from None
 
 
 @click.command(
@@ -88,18 +64,20 @@ def explain(
     journal, packed ones too; and crontabs, timers, logrotate, hooks, init scripts and units. Needs no root, changes nothing.
     """
     now = time.time()
-    question = Question(
-        root or Path("/"), root is None, given, bool(given) and root is None, names=(*requests, *orders)
-    )
-    zone = zone_of(question)
     try:
-        question = Question(
-            question.root, question.host, question.given, question.only_given,
-            moment(at, zone, now) if at is not None else None, moment(since, zone, now) if since is not None else None,
-            names=question.names,
-        )  # fmt: skip
+        for written in filter(None, (at, since)):
+            clock.moment(written, clock.UTC_ASSUMED, now)
     except Mistake as mistake:
         raise click.UsageError(str(mistake)) from None
+    question = Question(
+        root or Path("/"),
+        root is None,
+        given,
+        bool(given) and root is None,
+        at or "",
+        since or "",
+        names=(*requests, *orders),
+    )
     progress = Progress(wanted=not quiet and sys.stderr.isatty())
     findings = investigate(question, now, progress.tell)
     progress.end()

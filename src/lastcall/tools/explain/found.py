@@ -22,7 +22,7 @@ def hits(
     root: Path, logs: tuple[Path, ...], since: float | None, until: float | None, troubles: list[str] | None
 ) -> list[HitRequest]:
     """See the package."""
-    question = Question(root, root == ROOT, logs, bool(logs), since=since, until=until)
+    question = Question(root, root == ROOT, logs, bool(logs), begin=since, end=until)
     findings = investigate(question, time.time())
     if troubles is not None:
         troubles += findings.unseen

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -43,9 +43,12 @@ class Question:
     """Logs that somebody has named: files or folders."""
     only_given: bool = False
     """Those, and no others."""
-    at: float | None = None
-    since: float | None = None
-    until: float | None = None
+    at: str = ""
+    since: str = ""
+    """Times as somebody has written them; without a zone they are the machine's, whose logs these are."""
+    begin: float | None = None
+    end: float | None = None
+    """Unix times that bound the incidents."""
     names: tuple[str, ...] = ()
     """What stands in a request's address or id."""
 
@@ -77,13 +80,46 @@ def silent(_file: str, _size: int) -> None:
     """Nobody wants to know how far it is."""
 
 
-def zone_of(question: Question) -> Zone:
-    """The zone that a time without one is in."""
-    return clock.of_machine(question.root) or clock.UTC_ASSUMED
-
-
-def investigate(question: Question, now: float, progress: collect.Progress = silent) -> Findings:
+def investigate(asked: Question, now: float, progress: collect.Progress = silent) -> Findings:
     """Everything, from the question to the answer. `now` is when the next restart is counted from, on this host."""
+    findings = _surveyed(asked)
+    heard, question = findings.heard, _bounded(asked, findings.zone, now)
+    ways = Ways(findings.facts)
+    collector = Collector(heard, FOREVER, progress, _matters(ways), _needles(question.names))
+    for read in heard.reads:
+        if read.told_first:
+            collector.first(read)
+    collect.date(heard)
+    _set_clocks(heard, findings.setup)
+    everything = events.incidents(heard, findings.setup)
+    desk = Desk(heard, findings.setup)
+    found = [*everything, *events.absorbed(everything, list(desk.unexplained(everything)))]
+    chosen = [incident for incident in found if _asked(question, incident)]
+    spans = collect.joined((i.at - assess.BEFORE, i.until + assess.AFTER) for i in chosen)
+    for read in heard.reads:
+        if read.kind is not None and not read.told_first and (spans or desk.blind or question.names):
+            collector.near(read, spans, failures=desk.blind)
+    alone = desk.failures(chosen)
+    chosen += [incident for incident in alone if _asked(question, incident)]
+    inquiry = Inquiry(ways, findings.zone, (one for _, one in heard.told), [*found, *alone])
+    advisor = advise.Advisor(findings.facts)
+    for incident in sorted(chosen, key=lambda incident: incident.at):
+        desk.judge(incident)
+        incident.ordered_by = inquiry.orderer(incident, max(now if asked.host else findings.latest, incident.at))
+        incident.advice = advisor.advise(incident)
+        words.describe(incident, findings.zone)
+        _unseen(findings, desk, incident)
+        _sort(findings, incident)
+    _look_elsewhere(findings)
+    findings.unseen = _general(findings)
+    return findings
+
+
+# --- Where to look -----------------------------------------------------------
+
+
+def _surveyed(question: Question) -> Findings:
+    """The configuration, and which logs there are."""
     facts = gather(question.root, host=question.host)
     known = setup.of(facts)
     machine = clock.of_machine(question.root)
@@ -91,42 +127,21 @@ def investigate(question: Question, now: float, progress: collect.Progress = sil
         # logs that somebody has sent: this host's files say nothing about them
         facts, known, machine = Facts({}), Setup(), None
     search = _search(question, known)
-    ways = Ways(facts)
     heard = Heard(collect.survey(search, known, machine), troubles=list(search.troubles), empty=search.empty)
-    findings = Findings(question, facts, known, machine or _guessed(heard), heard)
+    zone = machine or (heard.reads[0].zone if heard.reads else clock.UTC_ASSUMED)
     _set_zones(heard)
-    collector = Collector(heard, FOREVER, progress, _matters(ways), _needles(question.names))
-    for read in heard.reads:
-        if read.told_first:
-            collector.first(read)
-    collect.date(heard)
-    _set_clocks(heard, known)
-    everything = events.incidents(heard, known)
-    desk = Desk(heard, known)
-    chosen = _chosen(question, desk, everything)
-    spans = collect.joined((i.at - assess.BEFORE, i.until + assess.AFTER) for i in chosen)
-    for read in heard.reads:
-        if read.kind is not None and not read.told_first and (spans or desk.blind or question.names):
-            collector.near(read, spans, failures=desk.blind)
-    chosen += [i for i in desk.failures(chosen) if _asked(question, i)]
-    chosen.sort(key=lambda incident: incident.at)
-    inquiry = Inquiry(
-        ways, findings.zone, (found for _, found in heard.told), {id(i): i for i in (*everything, *chosen)}.values()
-    )
-    counted_from = now if question.host else findings.latest
-    advisor = advise.Advisor(facts)
-    for incident in chosen:
-        desk.judge(incident)
-        incident.ordered_by = inquiry.orderer(incident, max(counted_from, incident.at))
-        incident.advice = advisor.advise(incident)
-        words.describe(incident, findings.zone)
-        _unseen(findings, desk, incident)
-    _sort(question, findings, chosen)
-    findings.unseen = _general(findings)
-    return findings
+    return Findings(question, facts, known, zone, heard)
 
 
-# --- Where to look -----------------------------------------------------------
+def _bounded(question: Question, zone: Zone, now: float) -> Question:
+    """The question with Unix times. Raises Mistake."""
+    begin, end = question.begin, question.end
+    if question.at:
+        at = clock.moment(question.at, zone, now)
+        begin, end = at - AROUND, at + AROUND
+    if question.since:
+        begin = clock.moment(question.since, zone, now)
+    return replace(question, begin=begin, end=end)
 
 
 def _of_this_host(question: Question, known: Setup) -> bool:
@@ -143,10 +158,6 @@ def _search(question: Question, known: Setup) -> logs.Search:
     for path in question.given:
         logs.given(path, search)
     return search
-
-
-def _guessed(heard: Heard) -> Zone:
-    return heard.reads[0].zone if heard.reads else clock.UTC_ASSUMED
 
 
 def _needles(names: Sequence[str]) -> tuple[bytes, ...]:
@@ -256,37 +267,27 @@ def _agrees(name: str, heard: Heard, bursts: Sequence[float]) -> bool:
 # --- Which incidents ---------------------------------------------------------
 
 
-def _chosen(question: Question, desk: Desk, told: list[Incident]) -> list[Incident]:
-    """The incidents that are asked about: restarts that are told of, and bursts of complaints that nobody explains."""
-    found = [*told, *events.absorbed(told, list(desk.unexplained(told)))]
-    return sorted((i for i in found if _asked(question, i)), key=lambda incident: incident.at)
-
-
 def _asked(question: Question, incident: Incident) -> bool:
-    if question.at is not None and not (incident.at - AROUND <= question.at <= incident.until + AROUND):
+    if question.begin is not None and incident.until < question.begin:
         return False
-    if question.since is not None and incident.until < question.since:
-        return False
-    return question.until is None or incident.at <= question.until
+    return question.end is None or incident.at <= question.end
 
 
 # --- What could not be seen --------------------------------------------------
 
 
-def _sort(question: Question, findings: Findings, chosen: Sequence[Incident]) -> None:
-    """Those that have hit somebody, and the others; where a request is asked for, those that have hit it."""
-    for incident in chosen:
-        if question.names and not any(_is_named(request, question.names) for request in incident.requests):
-            continue
+def _sort(findings: Findings, incident: Incident) -> None:
+    """To those that have hit somebody, or to the others; where a request is asked for, only what has hit it."""
+    names = findings.question.names
+    if not names or any(_is_named(request, names) for request in incident.requests):
         (findings.incidents if incident.hit else findings.quiet).append(incident)
-    if question.names:
-        shown = {
-            quote
-            for incident in (*findings.incidents, *findings.quiet)
-            for r in incident.requests
-            for quote in r.evidence
-        }
-        findings.elsewhere = [found for _, found in findings.heard.named if found.quote not in shown]
+
+
+def _look_elsewhere(findings: Findings) -> None:
+    """Lines about what was asked for that no incident has for evidence."""
+    listed = (*findings.incidents, *findings.quiet)
+    shown = {quote for incident in listed for request in incident.requests for quote in request.evidence}
+    findings.elsewhere = [found for _, found in findings.heard.named if found.quote not in shown]
 
 
 def _is_named(request: Request, names: Sequence[str]) -> bool:

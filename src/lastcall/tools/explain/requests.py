@@ -177,8 +177,6 @@ class Scene:
     """Access lines of the front, near the incident."""
     deaths: int = 0
     """Workers that have died, in a crash."""
-    own_log: bool = False
-    """Whether there is a log of the server's own requests that covers the time."""
 
     @property
     def told(self) -> float:

@@ -63,7 +63,7 @@ def _nothing(findings: Findings) -> Iterator[str]:
         return
     question = findings.question
     if not question.names:
-        where = "at that time" if question.at is not None else "in these logs"
+        where = "at that time" if question.at else "in these logs"
         known = "no restart" if not any(i.dark for i in findings.quiet) else "no restart of which that can be said"
         yield f"No incident: {known} {where} has cut a request, or refused one."
         return
