@@ -86,6 +86,14 @@ def test_php_fpm_says_what_happens_to_it(text: str, said: Content) -> None:
     assert fpmlog.read(f"[25-Jun-2017 05:28:01.568047] {text}") == Told(When(AT + 0.568047, None, 1e-6), said)
 
 
+def test_what_php_logs_itself_is_understood() -> None:
+    """It may go into the same file, with a zone."""
+    assert fpmlog.read("[25-Jun-2017 05:28:01 UTC] PHP Warning:  hello in /srv/i.php on line 1") == Told(
+        When(AT, 0), NOTHING
+    )
+    assert fpmlog.read("[25-Jun-2017 05:28:01 Asia/Shanghai] PHP Notice:  hello") == Told(When(AT), NOTHING)
+
+
 def test_php_fpms_slow_log_is_read() -> None:
     """A time, then lines without one."""
     assert fpmlog.read("[25-Jun-2017 05:28:01]  [pool www] pid 17") == Told(When(AT), Slow(17, ""))
@@ -265,7 +273,11 @@ def test_uvicorn_has_no_times_of_its_own() -> None:
         ("systemd[1]: Stopping The PHP 8.2 FastCGI Process Manager...", Happening("php-fpm", Did.TOLD, "systemd")),
         ("systemd[1]: Stopped php8.2-fpm.service - The PHP 8.2 FastCGI.", Happening("php-fpm", Did.GONE)),
         ("systemd[1]: Started php8.2-fpm.service - The PHP 8.2 FastCGI.", Happening("php-fpm", Did.READY)),
-        ("systemd[1]: Starting php-restart.service - Restart PHP...", Sighting("systemd", "php-restart.service")),
+        (
+            "systemd[1]: Starting php-restart.service - Restart PHP...",
+            Happening("unit php-restart.service", Did.STARTING),
+        ),
+        ("systemd[1]: Stopping The gift shop...", Happening("unit The gift shop", Did.TOLD, "systemd")),
         (
             "systemd[1]: gunicorn.service: Main process exited, code=killed, status=9/KILL",
             Happening("gunicorn", Did.VANISHED, "KILL"),
@@ -288,6 +300,15 @@ def test_uvicorn_has_no_times_of_its_own() -> None:
         ),
         ("kernel: Out of memory: Killed process 17 (chrome)", NOTHING),
         ("rsyslogd: start", NOTHING),
+        (
+            "python3[9]: [2017-06-25 05:28:01 +0800] [17] [INFO] Handling signal: term",
+            Happening("gunicorn", Did.TOLD, "TERM", 17),
+        ),
+        ("python3[9]: INFO:     Shutting down", Happening("uvicorn", Did.TOLD, "TERM")),
+        (
+            "nginx: 2017/06/25 05:28:01 [error] 9#9: *7 no live upstreams while connecting to upstream, client: x",
+            Complaint(Fault.REFUSED, "x", "", "", "", "7"),
+        ),
     ],
 )
 def test_syslog_says_who_has_run_what(text: str, said: Content) -> None:

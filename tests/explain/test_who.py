@@ -190,6 +190,55 @@ def test_gunicorns_signals_mean_what_they_mean_to_gunicorn(folder: Path, signal:
     assert incident["ordered_by"]["what"] == f"pkill -{signal.upper()} gunicorn"
 
 
+@pytest.mark.parametrize("by", ["unit", "description", "supervisor"])
+def test_a_server_is_known_by_what_it_is_called_here(folder: Path, by: str) -> None:
+    """A unit, or a program of supervisor's, that is called after the shop starts a server that we know."""
+    said = {
+        "unit": "Jun 25 05:28:01 web1 systemd[1]: Stopping gift.service - The gift shop...\n"
+        "Jun 25 05:28:03 web1 systemd[1]: Started gift.service - The gift shop.\n",
+        "description": "Jun 25 05:28:01 web1 systemd[1]: Stopping The gift shop...\n"
+        "Jun 25 05:28:03 web1 systemd[1]: Started The gift shop.\n",
+        "supervisor": "2017-06-25 05:28:01,100 INFO waiting for gift to stop\n"
+        "2017-06-25 05:28:01,900 INFO stopped: gift (terminated by SIGKILL)\n"
+        "2017-06-25 05:28:02,100 INFO spawned: 'gift' with pid 9\n"
+        "2017-06-25 05:28:03,100 INFO success: gift entered RUNNING state\n",
+    }[by]
+    files = {
+        "etc/passwd": "",
+        "etc/timezone": "Asia/Shanghai\n",
+        "etc/systemd/system/gift.service": "[Unit]\nDescription=The gift shop\n[Service]\nExecStart=/bin/gunicorn shop:app\n",
+        "etc/supervisor/conf.d/gift.conf": "[program:gift]\ncommand = gunicorn shop:app -b 127.0.0.1:8000\n",
+        "etc/nginx/nginx.conf": night.NGINX.replace("fastcgi_pass 127.0.0.1:9000", "proxy_pass http://127.0.0.1:8000"),
+        "var/log/x.log": said,
+        "var/log/nginx/error.log": night.ERRORS.replace("fastcgi://127.0.0.1:9000", "http://127.0.0.1:8000/"),
+        "var/log/nginx/access.log": night.ACCESS,
+    }
+    result = CliRunner().invoke(
+        main, ["explain", "--root", str(night.lay(folder, files)), "--json"], catch_exceptions=False
+    )
+    (incident,) = json.loads(result.stdout)["incidents"]
+    assert incident["service"] == "gunicorn"
+    assert (incident["at"][:19], incident["until"][:19], incident["back"]) == (
+        "2017-06-25T05:28:01",
+        incident["until"][:19],
+        True,
+    )
+    assert len(incident["requests"]) == 4
+
+
+def test_a_server_that_stays_away_is_one_incident(folder: Path) -> None:
+    """Stopped, and not started again for an hour: whoever is refused meanwhile belongs to it."""
+    log = "".join(night.FPM_LOG.splitlines(True)[4:6])
+    errors = night.ERRORS + "".join(
+        night.complaint(7100 + n, night.REFUSED, at=f"2017/06/25 05:{28 + n}:30") for n in range(30)
+    )
+    root = night.lay(folder, var_log_php_fpm_error_log=log)
+    (root / "var/log/nginx/error.log").write_text(errors)
+    result = CliRunner().invoke(main, ["explain", "--root", str(root), "--json"], catch_exceptions=False)
+    (incident,) = json.loads(result.stdout)["incidents"]
+    assert (incident["cause"], incident["back"], len(incident["requests"])) == ("TERM", False, 34)
+
+
 def test_lastcalls_own_log_and_cut_list_leave_nothing_to_guess(folder: Path) -> None:
     """It has written down who sent the signal, and what was cut."""
     log = (

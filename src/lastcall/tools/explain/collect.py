@@ -9,14 +9,15 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from lastcall.tools.explain import fpmlog, kinds, logs
+from lastcall.tools.explain import fpmlog, kinds, logs, syslog
 from lastcall.tools.explain.clock import UTC_ASSUMED, Zone, fixed, year_of
 from lastcall.tools.explain.kinds import Kind
 from lastcall.tools.explain.logs import Broken, LogFile, Search
 from lastcall.tools.explain.records import (
+    NOTHING,
     Access,
     Complaint,
     Content,
@@ -148,9 +149,10 @@ class Collector:
     """The state of a reading: what there is room for, and whom to tell how far it is."""
 
     def __init__(
-        self, heard: Heard, span: Span, progress: Progress, matters: Callable[[Sighting], bool], names: Sequence[bytes] = ()
+        self, heard: Heard, known: Setup, progress: Progress, matters: Callable[[Sighting], bool], names: Sequence[bytes]
     ) -> None:  # fmt: skip
-        self.heard, self.span, self.progress = heard, span, progress
+        self.heard, self.progress = heard, progress
+        self._programs = known.programs
         self._matters = matters
         self._names = tuple(names)
         self._room = dict[str, int]()
@@ -211,12 +213,10 @@ class Collector:
         named = bool(self._names) and any(name in quote.text.encode() for name in self._names)
         if named:
             self.heard.named.append((read, Found(at, when.grain, what, _short(quote))))
-        if isinstance(what, Nothing) or (when.dated and not self.span[0] <= at <= self.span[1]):
+        if isinstance(what, Happening):
+            what = self._named(what) if what.service else _of_service(what, read)
+        if isinstance(what, Nothing) or (isinstance(what, Sighting) and not self._matters(what)):
             return
-        if isinstance(what, Sighting) and not self._matters(what):
-            return
-        if isinstance(what, Happening) and not what.service:
-            what = _of_service(what, read)
         if not self._has_room(what, at):
             read.dropped += 1
             if isinstance(what, Complaint):
@@ -224,6 +224,16 @@ class Collector:
             return
         into = self.heard.accesses if isinstance(what, Access) else self.heard.told
         into.append((read, Found(at, when.grain, what, _short(quote))))
+
+    def _named(self, what: Happening) -> Content:
+        """The same, about the server that a unit or a program starts; one that starts none may be who orders."""
+        name = what.service.removeprefix(syslog.UNIT)
+        service = self._programs.get(name) or self._programs.get(name.removesuffix(".service"), "")
+        if service:
+            return replace(what, service=service)
+        if not what.service.startswith(syslog.UNIT):
+            return what
+        return Sighting("systemd", name) if what.did in (Did.STARTING, Did.READY) else NOTHING
 
     def _has_room(self, what: Content, at: float) -> bool:
         """An outage may have a million complaints: each minute, and each hour, has its share of the room."""
@@ -272,7 +282,7 @@ class Collector:
             return
         ran = what.took or 0.0
         begin, end = (at, at + ran) if what.began else (at - ran, at)
-        failed = failures and what.status in (502, 504) and self.span[0] <= at <= self.span[1]
+        failed = failures and what.status in (502, 504)
         if not failed and not within(begin, end + when.grain, spans):
             return
         # those that were answered only say what is usual: there is less room for them, and less for each of many incidents
@@ -307,7 +317,7 @@ def _short(quote: Quote) -> Quote:
 def _of_service(what: Happening, read: Read) -> Happening:
     """The same, with whose log it is: php-fpm and lastcall write alike."""
     service = servers.LASTCALL if read.lastcall else servers.PHP_FPM
-    return Happening(service, what.did, what.cause, what.pid, what.sender, what.grace)
+    return replace(what, service=service)
 
 
 def _lastcalls(sample: Sequence[str], name: str) -> bool:

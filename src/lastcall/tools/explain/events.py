@@ -241,17 +241,23 @@ def _burst(service: str, burst: Sequence[Found]) -> Incident:
 
 
 def absorbed(told: Sequence[Incident], seen: Sequence[Incident]) -> list[Incident]:
-    """The bursts that are not the beginning of a death of which only the next start was told."""
+    """The bursts that are no part of what was told: not the beginning of a death of which only the next start was told, nor
+    the time for which a server that was stopped stayed away.
+    """
     left = list[Incident]()
+    away = sorted((one for one in told if one.how != "crash" and not one.back), key=lambda one: one.at)
     deaths = sorted((one for one in told if one.whole), key=lambda one: one.at)
     times = [one.at for one in deaths]
     for burst in seen:
         first, last = bisect.bisect_left(times, burst.at), bisect.bisect_right(times, burst.until + STARTED)
         death = next((one for one in deaths[first:last] if burst.service in ("", one.service)), None)
-        if death is None:
-            left.append(burst)
-        else:
+        stop = next((one for one in reversed(away) if one.at <= burst.at), None)
+        if death is not None:
             death.at = min(death.at, burst.at)
+        elif stop is not None and burst.service in ("", stop.service) and burst.at - stop.until <= STARTED:
+            stop.until = max(stop.until, burst.until)
+        else:
+            left.append(burst)
     return left
 
 

@@ -14,6 +14,8 @@ _LINE = re.compile(
     r"\[(?P<time>\d\d-[A-Z][a-z]{2}-\d{4} \d\d:\d\d:\d\d(?:\.\d{1,6})?)(?: (?P<zone>[A-Za-z_+-][\w/+-]*))?\] "
     r"(?P<level>DEBUG|NOTICE|WARNING|ERROR|ALERT): (?P<rest>.*)"
 )
+_PHP = re.compile(r"\[(?P<time>\d\d-[A-Z][a-z]{2}-\d{4} \d\d:\d\d:\d\d)(?: (?P<zone>[A-Za-z_+-][\w/+-]*))?\] PHP ")
+"""What PHP itself logs into a file of its own, or into php-fpm's."""
 _SYSLOG = re.compile(r"\[(?P<level>DEBUG|NOTICE|WARNING|ERROR|ALERT)\] (?P<rest>.*)")
 _DEBUG = re.compile(r"pid \d+, \w+\(\), line \d+: ")
 _DIED = re.compile(
@@ -63,6 +65,9 @@ def read(line: str) -> Told | None:
     frame = _FRAME.match(line)
     if frame is not None:
         return Told(None, Slow(0, frame["script"] or ""))
+    other = _PHP.match(line)
+    if other is not None and (when := moment(other["time"], FORM)) is not None:
+        return Told(When(when[0], 0 if other["zone"] in ("UTC", "GMT") else None), NOTHING)
     # workers print no time of their own, and what a script prints is passed on as it is
     return Told(None, NOTHING) if re.match(r"(?:DEBUG|NOTICE|WARNING|ERROR): ", line) else None
 

@@ -29,7 +29,6 @@ AROUND: Final = 600.0
 """Seconds around a time that somebody names."""
 SURE: Final = 0.9
 """The confidence from which on nothing more is wanted."""
-FOREVER: Final = (-1e18, 1e18)
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def investigate(asked: Question, now: float, progress: collect.Progress = silent
     findings = _surveyed(asked)
     heard, question = findings.heard, _bounded(asked, findings.zone, now)
     ways = Ways(findings.facts)
-    collector = Collector(heard, FOREVER, progress, _matters(ways), _needles(question.names))
+    collector = Collector(heard, findings.setup, progress, _matters(ways), _needles(question.names))
     for read in heard.reads:
         if read.told_first:
             collector.first(read)

@@ -39,6 +39,9 @@ class Setup:
     service_of: dict[str, str] = field(default_factory=dict)
     """Log -> whose it is."""
 
+    programs: dict[str, str] = field(default_factory=dict)
+    """What units and supervisor's programs are called, and described as -> the server that they start."""
+
     def log(self, path: str, service: str = "") -> None:
         """A log that the configuration names."""
         if path.startswith("/") and not path.startswith(("/dev/", "/proc/")) and "$" not in path:
@@ -96,6 +99,12 @@ def of(facts: Facts) -> Setup:
         _fpm(conf, found)
     for run in runs.runs(facts):
         _run(facts, run, found)
+        if run.by in (runs.By.UNIT, runs.By.SUPERVISOR):
+            found.programs[run.name] = found.programs[run.name.removesuffix(".service")] = run.server
+            named = facts.units.get(run.name)
+            described = named.get("Unit", "Description") if named is not None else None
+            if described is not None:
+                found.programs[described.value.rstrip(". ")] = run.server
     for path in ("/var/lib/logrotate/status", "/var/lib/logrotate/logrotate.status", "/var/lib/logrotate.status"):
         found.log(path)
     return found

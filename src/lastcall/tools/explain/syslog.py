@@ -11,8 +11,8 @@ import re
 import msgspec
 
 from lastcall.tools.accesslogs import moment
-from lastcall.tools.explain import fpmlog, nginxlog, serverlogs
-from lastcall.tools.explain.records import NOTHING, Content, Did, Happening, Nothing, Sighting, Told, When
+from lastcall.tools.explain import accesslines, fpmlog, nginxlog, serverlogs
+from lastcall.tools.explain.records import NOTHING, Content, Did, Happening, Sighting, Told, When
 from lastcall.tools.readers import servers
 from lastcall.tools.readers.orders import orders
 from lastcall.tools.readers.servers import mentioned, signal_name
@@ -117,7 +117,7 @@ def of_program(program: str, message: str, pid: int = 0, unit: str = "") -> Cont
     if server in (servers.PHP_FPM, servers.LASTCALL):
         return _named(fpmlog.of_syslog(message), server)
     if server == servers.NGINX:
-        told = nginxlog.read(message)
+        told = nginxlog.read(message) or accesslines.combined(message)
         return told.what if told is not None else NOTHING
     if server == servers.GUNICORN:
         told = serverlogs.gunicorn(message)
@@ -131,7 +131,9 @@ def of_program(program: str, message: str, pid: int = 0, unit: str = "") -> Cont
     if name == "supervisord":
         told = serverlogs.supervisor(message)
         return told.what if told is not None else NOTHING
-    return by_word(name, message)
+    # a server that was started by an interpreter is called after it
+    told = serverlogs.gunicorn(message) or (serverlogs.uvicorn(message) if message.startswith("INFO:     ") else None)
+    return told.what if told is not None else by_word(name, message)
 
 
 def _named(what: Content, service: str) -> Content:
@@ -208,6 +210,8 @@ def by_word(name: str, message: str) -> Content:
 
 # --- systemd -----------------------------------------------------------------
 
+UNIT = "unit "
+"""What stands before the name of a unit, or its description, in place of a server's name."""
 _FPM_WORDS = re.compile(r"PHP [\d.]* ?FastCGI Process Manager|PHP-FPM|FastCGI Process Manager", re.IGNORECASE)
 _UNIT = re.compile(r"(?P<unit>[\w@.:\\-]+\.(?:service|timer|socket|scope))(?=[:\s]|$)")
 _EXITED = re.compile(r"Main process exited, code=(?P<code>\w+), status=(?P<status>\d+)(?:/(?P<name>\w+))?")
@@ -223,10 +227,10 @@ def systemd(message: str, unit: str = "") -> Content:
     unit = unit or (named["unit"] if named else "")
     service = mentioned(unit) or mentioned(message) or (servers.PHP_FPM if _FPM_WORDS.search(message) else "")
     verb = next((did for word, did in _VERBS if message.startswith(word)), None)
-    if verb in (Did.STARTING, Did.READY) and not service:
-        # a unit of somebody's may be the one that orders: what a timer starts, most often
-        return Sighting("systemd", unit or message.split(" ", 1)[-1].rstrip(". "))
-    if not service:
+    # a unit is called as somebody has called it: whoever knows the units knows what it starts
+    described = message.split(" ", 1)[-1].rstrip(". ") if verb is not None else ""
+    service = service or f"{UNIT}{unit or described}"
+    if service == UNIT:
         return NOTHING
     if verb is not None:
         cause = "systemd" if verb in (Did.TOLD, Did.RELOADING) else ""
@@ -262,8 +266,3 @@ def kernel(message: str) -> Content:
             service = mentioned(found["name"])
             return Happening(service, Did.WORKER_DIED, cause, int(found["pid"])) if service else NOTHING
     return NOTHING
-
-
-def silent(what: Content) -> bool:
-    """Whether a line matters to nobody."""
-    return isinstance(what, Nothing)
