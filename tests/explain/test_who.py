@@ -206,7 +206,7 @@ def test_a_server_is_known_by_what_it_is_called_here(folder: Path, by: str) -> N
     files = {
         "etc/passwd": "",
         "etc/timezone": "Asia/Shanghai\n",
-        "etc/systemd/system/gift.service": "[Unit]\nDescription=The gift shop\n[Service]\nExecStart=/bin/gunicorn shop:app\n",
+        "etc/systemd/system/gift.service": "[Unit]\nDescription=The gift shop\n[Service]\nExecStart=gunicorn shop:app\n",
         "etc/supervisor/conf.d/gift.conf": "[program:gift]\ncommand = gunicorn shop:app -b 127.0.0.1:8000\n",
         "etc/nginx/nginx.conf": night.NGINX.replace("fastcgi_pass 127.0.0.1:9000", "proxy_pass http://127.0.0.1:8000"),
         "var/log/x.log": said,
