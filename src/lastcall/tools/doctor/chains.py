@@ -131,10 +131,15 @@ def _unit(facts: Facts, found: unit.Unit, order: Order, step: Step, depth: int) 
 
 def exec_orders(entry: unit.Entry, server: str) -> list[Order]:
     """The orders of an Exec line; $MAINPID is the server."""
-    line = " ".join(_quoted(word) for word in unit.command(entry.value)).replace("$MAINPID", f"{server}.pid")
+    line = exec_line(entry).replace("$MAINPID", f"{server}.pid")
     return [
         replace(order, line=entry.spot.line) for order in reading.orders(line.replace("${MAINPID}", f"{server}.pid"))
     ]
+
+
+def exec_line(entry: unit.Entry) -> str:
+    """An Exec line as a shell would want it."""
+    return " ".join(_quoted(word) for word in unit.command(entry.value))
 
 
 def _quoted(word: str) -> str:

@@ -22,7 +22,8 @@ from lastcall.tools.explain.clock import Zone
 from lastcall.tools.explain.collect import Collector, Heard
 from lastcall.tools.explain.records import Class, Did, Found, Happening, Incident, Request, Sighting
 from lastcall.tools.explain.setup import Setup, base
-from lastcall.tools.explain.who import Inquiry, Ways
+from lastcall.tools.explain.ways import Ways
+from lastcall.tools.explain.who import Inquiry
 from lastcall.tools.readers import servers
 
 AROUND: Final = 600.0
