@@ -39,6 +39,12 @@ def limited(mebibytes: int) -> Iterator[Limit]:
         eventually(lambda: _gone(group), f"nobody is left in {group}")
 
 
+def kernel_limits() -> bool:
+    """Whether there can be a group, so that the kernel kills."""
+    with limited(1) as limit:
+        return limit.kernel_kills
+
+
 def _group(size: int) -> Path | None:
     for parent, file in _places():
         group = parent / f"lastcall-test-{os.getpid()}-{next(_numbers)}"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from support.incidents.machine import missing
 from support.incidents.making import make
-from support.incidents.scenes import scenes
+from support.incidents.scenes import history, scenes
 
 
 def main(folder: Path, names: list[str]) -> None:
     if lacking := missing():
         sys.exit(f"this needs {lacking}")
-    chosen = [scene for scene in scenes() if not names or scene.name in names]
+    chosen = [scene for scene in (*scenes(), history()) if not names or scene.name in names]
     with tempfile.TemporaryDirectory(prefix="lc-incidents-") as work:
         make(chosen, Path(work), folder)
 

@@ -1,7 +1,7 @@
 """The first process of a test's machine: it makes the namespaces' inside, and everybody's orphans are its own.
 
-Executed by `unshare`, with the machine's folder and name. It says `ready`, and ends when its input does: as process number 1
-it takes everything that was started here with it.
+Executed by `unshare`, with the machine's folder and name. It says `ready`, and ends when its input does: with
+it goes everything that runs on the machine: the kernel sees to it where it is process number 1, else it does that itself.
 """
 
 from __future__ import annotations
@@ -54,6 +54,19 @@ def reap(_number: int, _frame: object) -> None:
         pass
 
 
+def others() -> list[int]:
+    """Who is in our namespace besides ourselves."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    return [pid for pid in pids if pid != os.getpid() and namespace(pid) == namespace(os.getpid())]
+
+
+def namespace(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/ns/mnt").readlink())
+    except OSError:
+        return ""  # it has just ended
+
+
 def main(folder: Path, name: str) -> None:
     for place in BOUND:
         mount("--bind", str(folder / place), f"/{place}")
@@ -63,6 +76,9 @@ def main(folder: Path, name: str) -> None:
     signal.signal(signal.SIGCHLD, reap)
     print("ready", flush=True)
     sys.stdin.read()
+    while os.getpid() != 1 and (left := others()):
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

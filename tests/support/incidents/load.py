@@ -1,4 +1,4 @@
-"""The clients of one machine, executed inside of it: each buys presents one after the other until it is time to end.
+"""The clients of one machine, executed in its network: each buys presents one after the other until it is time to end.
 
 The plan comes as JSON in the first argument; the second is the file that gets a line of JSON for each request.
 """
@@ -25,9 +25,14 @@ class Clients:
     def __init__(self, plan: dict[str, Any], written: Path) -> None:
         self.plan = plan
         self.until = float(plan["until"])
+        self._ahead = float(plan["ahead"])
         self._file = written.open("a")
         self._lock = threading.Lock()
         self._own = threading.local()
+
+    def now(self) -> float:
+        """The time of the machine's other programs."""
+        return time.time() + self._ahead
 
     def note(self, line: dict[str, Any]) -> None:
         with self._lock:
@@ -36,7 +41,7 @@ class Clients:
 
     def ask(self, kind: dict[str, Any], order: str) -> bool:
         """One request; whether it was answered with 200."""
-        began, status, error = time.time(), 0, ""
+        began, status, error = self.now(), 0, ""
         connection = self._connection(kind)
         method, uri = kind.get("method", "POST"), kind.get("uri", "/gift?order={order}").format(order=order)
         body = f'{{"present": "{order}"}}' if method == "POST" else None
@@ -51,7 +56,7 @@ class Clients:
             connection.close()
             self._own.__dict__.clear()
         self.note(
-            {"id": order, "method": method, "uri": uri, "began": began, "ended": time.time(), "status": status,
+            {"id": order, "method": method, "uri": uri, "began": began, "ended": self.now(), "status": status,
              "error": error, "own": bool(kind.get("own"))}
         )  # fmt: skip
         return status == http.client.OK
@@ -70,7 +75,7 @@ class Clients:
         orders = self._orders(number)
         wait = threading.Event().wait
         wait(chance.uniform(0.0, most))
-        while time.time() < self.until:
+        while self.now() < self.until:
             kinds = [kind for kind in self.plan["kinds"] if chance.random() < kind["share"]]
             kind = kinds[0] if kinds else {}
             headers = {"X-Step": f"{chance.uniform(least, most):.3f}", **kind.get("headers", {})}
@@ -79,7 +84,7 @@ class Clients:
 
     def once(self, number: int, kind: dict[str, Any]) -> None:
         """A request that comes at its own time."""
-        threading.Event().wait(max(0.0, kind["at"] - time.time()))
+        threading.Event().wait(max(0.0, kind["at"] - self.now()))
         self.ask(kind, next(self._orders(number)))
 
     def _orders(self, number: int) -> Iterator[str]:

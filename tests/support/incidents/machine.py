@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -35,6 +34,7 @@ FOLDERS: Final = (
 )  # fmt: skip
 SECRET: Final = ("shadow", "sudoers", "pam.d", "security", "alternatives", "ld.so.cache")
 """Of /etc what its logs need no explanation from: it is left out of what is kept."""
+FAKETIME: Final = next((str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), "")
 COMMANDS: Final = ("unshare", "nsenter", "mount", "cron", "rsyslogd", "logrotate", "sudo", "nginx", "php-fpm8.2")
 
 
@@ -43,7 +43,8 @@ def missing() -> str:
     if os.geteuid() != 0:
         return "root"
     path = f"{os.environ.get('PATH', '')}:{SBIN}"
-    return next((command for command in COMMANDS if shutil.which(command, path=path) is None), "")
+    lacking = [command for command in COMMANDS if shutil.which(command, path=path) is None]
+    return next(iter([*lacking, *([] if FAKETIME else ["libfaketime"])]), "")
 
 
 class Machine:
@@ -54,7 +55,7 @@ class Machine:
         self.name = name
         self._own_pids = own_pids
         self._init: subprocess.Popen[bytes] | None = None
-        self._started: list[subprocess.Popen[bytes]] = []
+        self._clients: list[subprocess.Popen[bytes]] = []
         self._environment = {"PATH": f"{SBIN}:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/root"}
         for place in FOLDERS:
             self.path(place).mkdir(parents=True, exist_ok=True)
@@ -73,6 +74,11 @@ class Machine:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(mode)
+
+    def set_clock(self, ahead: float) -> None:
+        """All its programs read another time of day, from its next start on: so many seconds from ours."""
+        self.write("/etc/faketimerc", f"{ahead:+.0f}\n")
+        self.write("/etc/ld.so.preload", f"{FAKETIME}\n")
 
     # --- Power ---------------------------------------------------------------------------------
 
@@ -96,22 +102,13 @@ class Machine:
             return
         assert self._init.stdin is not None
         assert self._init.stdout is not None
-        if not self._own_pids:
-            self._end_all()
         self._init.stdin.close()
         self._init.wait(COMMAND_S)
         self._init.stdout.close()
         self._init = None
-        for process in self._started:
-            process.wait(COMMAND_S)
-
-    def _end_all(self) -> None:
-        """Whoever is in its namespace: with a process number 1 of its own, the kernel does that."""
-        ours = _namespace(self._first)
-        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-        for pid in pids:
-            if pid != self._first and _namespace(pid) == ours:
-                os.kill(pid, signal.SIGKILL)
+        for client in self._clients:
+            client.kill()
+            client.wait(COMMAND_S)
 
     @property
     def _first(self) -> int:
@@ -126,27 +123,27 @@ class Machine:
 
     def run(self, *command: str, user: str = "") -> None:
         """A command, as root or this user. Fails when it does."""
-        done = self._popen(command, user).wait(COMMAND_S)
+        spaces = ["--mount", "--net", "--uts", *(["--pid"] if self._own_pids else []), "--wd=/"]
+        become = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"] if user else []
+        done = self._inside(spaces, [*become, *command]).wait(COMMAND_S)
         assert done == 0, f"{command}: {done}\n{self.said()}"
 
     def said(self) -> str:
         """What its programs wrote to the terminal."""
         return (self.folder / "console").read_text()
 
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """A command that goes on."""
-        process = self._popen(command, "")
-        self._started.append(process)
-        return process
+    def start_client(self, *command: str) -> subprocess.Popen[bytes]:
+        """A command that goes on: one of ours, that has nothing of the machine but its network."""
+        client = self._inside(["--net"], command)
+        self._clients.append(client)
+        return client
 
-    def _popen(self, command: Sequence[str], user: str) -> subprocess.Popen[bytes]:
-        spaces = ["--mount", "--net", "--uts", *(["--pid"] if self._own_pids else [])]
-        enter = ["nsenter", "--target", str(self._first), *spaces, "--wd=/"]
-        become = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"] if user else []
+    def _inside(self, spaces: Sequence[str], command: Sequence[str]) -> subprocess.Popen[bytes]:
+        enter = ["nsenter", "--target", str(self._first), *spaces]
         console: IO[bytes]
         with (self.folder / "console").open("ab") as console:
             return subprocess.Popen(
-                [*enter, *become, *command], stdin=subprocess.DEVNULL, stdout=console, stderr=console,
+                [*enter, *command], stdin=subprocess.DEVNULL, stdout=console, stderr=console,
                 env=self._environment, start_new_session=True,
             )  # fmt: skip
 
@@ -166,13 +163,6 @@ class Machine:
             _copy(script, root / script.relative_to(self.folder))
         for shared in ("/usr/lib/php/php8.2-fpm-reopenlogs", "/lib/lsb/init-functions"):
             _copy(Path(shared), root / shared.lstrip("/"))
-
-
-def _namespace(pid: int) -> str:
-    try:
-        return str(Path(f"/proc/{pid}/ns/mnt").readlink())
-    except OSError:
-        return ""  # it has just ended
 
 
 def _copy(source: Path, target: Path) -> None:

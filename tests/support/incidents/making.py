@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, Final
 from support.incidents.machine import HERE, Machine
 from support.incidents.scenes import Scene, Sender
 from support.incidents.shop import DATA, furnish, open_shop
-from support.memory import limited
+from support.memory import kernel_limits, limited
 from support.processes import eventually
 
 EARLY_S: Final = 8.0
@@ -27,75 +27,99 @@ ARM_S: Final = 3.0
 """What it takes to write all tables of cron, before that: it looks at them when the minute begins."""
 PLAY_S: Final = 150.0
 """Longer than all of it takes."""
+MORNING_S: Final = 5.0
+"""What a machine has to come up, where its clock is set."""
 FIRST_ORDER: Final = 100_000
+ORDERS: Final = 3000
+"""Numbers of a day."""
 
 
 def make(scenes: Sequence[Scene], work: Path, out: Path) -> None:
-    """All of them, into `out`/NAME/. It takes one to two minutes: cron's clock has no seconds."""
+    """All of them, into `out`/NAME/. It takes one to two minutes: cron's clock has no seconds.
+
+    One that needs a memory cgroup is left out where there can be none.
+    """
     with contextlib.ExitStack() as stack:
         acts = [
-            stack.enter_context(_prepared(scene, work / scene.name, FIRST_ORDER + 10_000 * number))
+            Act(scene, work / scene.name, FIRST_ORDER + 10_000 * number, stack)
             for number, scene in enumerate(scenes)
+            if not scene.memory or kernel_limits()
         ]
-        at = (time.time() + ARM_S + EARLY_S) // 60 * 60 + 60
-        for act in acts:
-            act.arm(at)
-        with ThreadPoolExecutor(len(acts)) as together:
-            list(together.map(Act.play, acts))
-        for act in acts:
+        apart, together = ([act for act in acts if bool(act.scene.days) is own] for own in (True, False))
+        with ThreadPoolExecutor(len(acts)) as stages:
+            played = [stages.submit(act.play_days) for act in apart]
+            for act in together:
+                act.open()
+            at = (time.time() + ARM_S + EARLY_S) // 60 * 60 + 60
+            for act in together:
+                act.arm(at)
+            played += [stages.submit(act.play) for act in together]
+        for act, done in zip([*apart, *together], played, strict=True):
+            done.result()
             act.keep(out / act.scene.name)
 
 
-@contextlib.contextmanager
-def _prepared(scene: Scene, folder: Path, first: int) -> Iterator[Act]:
-    """A scene, on a machine where everything runs that it needs."""
-    machine = Machine(folder, "shop", own_pids=not scene.memory)
-    with contextlib.ExitStack() as stack:
-        furnish(machine, scene.layout)
-        before = scene.before
-        if scene.memory:
-            limit = stack.enter_context(limited(scene.memory))
-            assert limit.kernel_kills, "there can be no memory cgroup"
-            before = (*before, *limit.prefix)
-            machine.write("/etc/rsyslog.d/kernel.conf", 'module(load="imkmsg")\n')
-        stack.callback(machine.end)
-        machine.boot()
-        open_shop(machine, own_init=scene.own_init, before=before)
-        yield Act(scene, machine, first)
-
-
 class Act:
-    """One scene being played. `first` is the number of its first order."""
+    """One scene being played, on its machine. `first` is the number of its first order."""
 
-    def __init__(self, scene: Scene, machine: Machine, first: int) -> None:
+    def __init__(self, scene: Scene, folder: Path, first: int, stack: contextlib.ExitStack) -> None:
         self.scene = scene
-        self.machine = machine
+        self.machine = Machine(folder, "shop", own_pids=not scene.memory)
         self._first = first
+        self._before = scene.before
         self._at = 0.0
+        self._ahead = 0.0
         self._sender: Sender = {}
+        furnish(self.machine, scene.layout)
+        if scene.memory:
+            self._before = (*self._before, *stack.enter_context(limited(scene.memory)).prefix)
+            self.machine.write("/etc/rsyslog.d/kernel.conf", 'module(load="imkmsg")\n')
+        stack.callback(self.machine.end)
+
+    def open(self) -> None:
+        """Start everything that the scene needs."""
+        self.machine.boot()
+        open_shop(self.machine, own_init=self.scene.own_init, before=self._before)
 
     def arm(self, at: float) -> None:
         """Write what will restart it at that time."""
         self._at = at
-        self._sender = self.scene.ordered(self.machine, at)
+        self._sender = self.scene.ordered(self.machine, self._at)
 
     def play(self) -> None:
         """From the first client to the last."""
-        eventually(lambda: time.time() >= self._at - EARLY_S, "the load's time", PLAY_S)
+        self._until(self._at - EARLY_S)
         load = self._load()
-        eventually(lambda: time.time() >= self._at + self.scene.after, "the minute", PLAY_S)
+        self._until(self._at + self.scene.after)
         self.scene.act(self.machine)
         assert load.wait(PLAY_S) == 0, self.machine.said()
+
+    def play_days(self) -> None:
+        """On days of its own, from the first morning to the last: in between the machine is off."""
+        self.arm(self.scene.days[0].timestamp())
+        for day in self.scene.days:
+            self._at = day.timestamp()
+            self._first += ORDERS
+            self._ahead = round(self._at - EARLY_S - MORNING_S - time.time())
+            self.machine.set_clock(self._ahead)
+            self.open()
+            self.machine.run("logrotate", "/etc/logrotate.conf")
+            self.play()
+            self.machine.end()
+
+    def _until(self, then: float) -> None:
+        """By the machine's clock."""
+        eventually(lambda: time.time() + self._ahead >= then, "the scene's time", PLAY_S)
 
     def _load(self) -> subprocess.Popen[bytes]:
         scene = self.scene
         plan = {
             "seed": scene.name, "first": self._first, "clients": scene.clients, "step": scene.step, "keep": scene.keep,
-            "until": self._at + scene.late, "kinds": scene.kinds,
+            "until": self._at + scene.late, "ahead": self._ahead, "kinds": scene.kinds,
             "once": [{**kind, "at": self._at + kind["after"]} for kind in scene.once],
         }  # fmt: skip
         program = [sys.executable, "-I", "-S", str(HERE / "load.py")]
-        return self.machine.start(*program, json.dumps(plan), str(self._asked))
+        return self.machine.start_client(*program, json.dumps(plan), str(self._asked))
 
     @property
     def _asked(self) -> Path:
@@ -127,11 +151,13 @@ class Act:
         sent = [line for line in asked if line["method"] == "POST" and not line["own"]]
         half = [line for line in sent if line["id"] in presents - orders]
         never = [line for line in sent if line["id"] not in presents and line["status"] != 200]
+        days = [day.timestamp() for day in scene.days] or [self._at + scene.after]
         return {
             "name": scene.name, "cause": scene.cause, "how": scene.how, "sender": self._sender,
             "control": scene.control, "nginx_times": scene.layout.timed, "at": _iso(self._at + scene.after),
             "requests": len(asked), "finished": len(presents & orders),
             "half_done": [_request(line) for line in half], "never_begun": [_request(line) for line in never],
+            "days": [_iso(day) for day in days],
         }  # fmt: skip
 
     def _ledger(self, name: str) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -48,6 +48,8 @@ class Scene:
     """Clients keep their connections: nginx's number of a connection says nothing of when a request began."""
     before: tuple[str, ...] = ()
     """A command that executes the start of php-fpm."""
+    days: tuple[datetime, ...] = ()
+    """Not at the minute of all others, but at these, by a clock of the machine's own."""
 
     @property
     def control(self) -> bool:
@@ -134,7 +136,7 @@ _TIDY = "/usr/bin/find /var/tmp -mtime +7 -delete"
 def deploys(machine: Machine, at: float) -> Sender:
     """Somebody deploys; in the same minute cron does something harmless."""
     cron_d(_TIDY, "tidy")(machine, at)
-    return {"kind": "deploy", "what": "service php8.2-fpm restart", "user": "deploy"}
+    return {"kind": "deploy", "file": DEPLOY, "line": 9, "what": DEPLOY, "user": "deploy"}
 
 
 def deploy(machine: Machine) -> None:
@@ -175,6 +177,13 @@ _AWAY: Final = {"share": 0.2, "patience": 0.3}
 def scenes() -> list[Scene]:
     """All of them, each under a name."""
     return [*_ordered(), *_kept(), *_people(), *_crashes(), *_controls()]
+
+
+def history() -> Scene:
+    """Three mornings of the same, with logs that are rotated in between."""
+    days = tuple(datetime(2017, 6, day, 5, 28, tzinfo=UTC) for day in (23, 24, 25))
+    layout = Layout(tcp=True)
+    return Scene("history", "TERM", "immediate", layout, crontab(_TERM), own_init=True, days=days)
 
 
 def _ordered() -> list[Scene]:

@@ -166,9 +166,13 @@ def _nginx(machine: Machine, layout: Layout) -> None:
 
 
 def _syslog(machine: Machine, layout: Layout) -> None:
-    """Debian's, without the kernel's log: that one is read by whoever comes first, and that is not us."""
+    """Debian's, without the kernel's log: that one is read by whoever comes first, and that is not us.
+
+    The time of a line is the machine's own, and not the kernel's: see Machine.set_clock.
+    """
     conf = machine.path("/etc/rsyslog.conf")
     text = re.sub(r'(?m)^module\(load="imklog"\).*\n', "", conf.read_text())
+    text = text.replace('module(load="imuxsock")', 'module(load="imuxsock" SysSock.UseSysTimeStamp="off")')
     if layout.plain_syslog:
         text = f"{_OLD_SYSLOG}\n{text}"
     conf.write_text(text)
