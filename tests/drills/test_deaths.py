@@ -26,11 +26,9 @@ from support.lastcall import PROGRAM, Server
 from support.memory import limited
 from support.processes import eventually
 
-LONG = bool(os.environ.get(RESTARTS))
-THREADS = ["1", "3"] if LONG else ["1"]
-"""Of orders with threads a cell failed once in some forty runs, and it is not known why (docs/CUSTODY.md, "Not settled"):
-until it is, they are drilled by scripts/drill, and say nothing of what else is changed."""
-FAULTS = [("segv", "1"), ("exit", "1"), *((("eat", "1"), ("segv", "3"), ("exit", "3"), ("eat", "3")) if LONG else ())]
+FAULTS = [(fault, threads) for fault in ("segv", "exit") for threads in ("1", "3")]
+if os.environ.get(RESTARTS):
+    FAULTS += [("eat", "1"), ("eat", "3")]  # which takes seconds, and the memory of whatever machine it is
 KILLS = 20
 KILLS_LONG = 150
 EVERY_S = 0.2
@@ -110,7 +108,7 @@ def test_nobody_who_only_reads_notices_that_workers_are_killed(
     eventually(lambda: len(scene.server.workers()) == scene.workers, "the pool is whole")
 
 
-@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("threads", ["1", "3"])
 def test_orders_are_answered_or_refused_in_words_and_listed(
     stage: Stages, rehearsal: Rehearsal, judged: Judged, threads: str
 ) -> None:
