@@ -185,6 +185,14 @@ def test_a_killed_worker_was_inside_the_request_that_is_held(drilled: Drilled) -
     assert run.records.ledger[run.records.amiss[index]] == "half done"
 
 
+def test_durable_requests_survive_their_worker_at_every_step(drilled: Drilled) -> None:
+    """Another one finishes them, on the client's own connection: nothing is half done, and nothing done twice."""
+    drill, code = drilled("--against", "lastcall:durable", "--strategy", "kill-worker", "--phase", "all", *SHORT)
+    ((_, run),) = by_strategy(drill)
+    assert (run.verdict.strength, code) == (Strength.ENUMERATED, 0), run.verdict.sentence
+    assert run.outcomes.keys() == {"200"}
+
+
 # --- The command -----------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@
 
 Both are the drill's own, in a thread of its process, so that no server under test can bend them; and so that a request can
 be held at a step while the operator does his worst. Nothing is ever taken out again, and an id that comes twice stands
-there twice: that is how a request that was run twice is found.
+there twice: that is how a request that was run twice is found. But for a call that names its `key`, and is the same call.
 """
 
 from __future__ import annotations
@@ -65,15 +65,17 @@ class _Caller:
         self.keep = True
 
 
-def _order(body: bytes) -> str | None:
-    """The id that a call is about; None where there is none."""
+def _asked(body: bytes) -> tuple[str, str] | None:
+    """The id that a call is about, and its key or ""; None where it has no id."""
     try:
         found = json.loads(body)
     except ValueError:
         return None
     match found:
+        case {"order": str(order), "key": str(key)}:
+            return order, key
         case {"order": str(order)}:
-            return order
+            return order, ""
         case _:
             return None
 
@@ -85,6 +87,7 @@ class Ledgers:
         self._latency = latency
         self._first: list[str] = []
         self._second: list[str] = []
+        self._keys: set[str] = set()
         self._holds: list[Hold] = []
         self._held: list[tuple[Hold, Callable[[], None]]] = []
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -218,32 +221,38 @@ class Ledgers:
         caller.data = rest[length:]
         caller.busy = True
         caller.keep = fields.get("connection", "").lower() != "close" and first.endswith("HTTP/1.1")
-        match first.split(" ")[:2], _order(rest[:length]):
-            case ["POST", "/sendPresent"], str(order):
-                self._send_present(caller, order)
-            case ["POST", "/order"], str(order):
-                self._write(caller, order)
+        match first.split(" ")[:2], _asked(rest[:length]):
+            case ["POST", "/sendPresent"], (order, key):
+                self._send_present(caller, order, key)
+            case ["POST", "/order"], (order, key):
+                self._write(caller, order, key)
             case ["GET", "/ready"], _:
                 self._answer(caller)
             case _:
                 self._leave(caller)
 
-    def _send_present(self, caller: _Caller, order: str) -> None:
+    def _record(self, ledger: list[str], order: str, key: str) -> None:
+        if key not in self._keys:
+            ledger.append(order)
+        if key:
+            self._keys.add(key)
+
+    def _send_present(self, caller: _Caller, order: str, key: str) -> None:
         """Whoever has called and is killed has called: the present is sent all the same."""
         self._newest = caller
 
         def send() -> None:
-            self._first.append(order)
+            self._record(self._first, order, key)
             self._at(Step.SENT, order, caller, lambda: self._after(self._latency / 2, lambda: self._answer(caller)))
 
         self._at(Step.ASKED, order, caller, lambda: self._after(self._latency / 2, send))
 
-    def _write(self, caller: _Caller, order: str) -> None:
+    def _write(self, caller: _Caller, order: str, key: str) -> None:
         """As a transaction: one whose writer is gone before its turn has not been."""
 
         def write() -> None:
             if not caller.gone:
-                self._second.append(order)
+                self._record(self._second, order, key)
                 self._at(Step.WRITTEN, order, caller, lambda: self._answer(caller))
 
         self._at(Step.WRITING, order, caller, write)

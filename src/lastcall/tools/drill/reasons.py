@@ -186,7 +186,8 @@ RECOMMENDED: Mapping[tuple[str, str], str] = {
         "lastcall",
         "kill-worker",
     ): "SIGKILL cannot be prevented. `lastcall cuts` names the requests; those that had begun are "
-    "to be looked after. Look for who sends it: memory, most often (max_memory recycles before the kernel does).",
+    "to be looked after. Durable requests are finished by another worker: drill lastcall:durable. "
+    "Look for who sends it: memory, most often (max_memory recycles before the kernel does).",
 }
 
 

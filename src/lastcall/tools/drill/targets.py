@@ -148,12 +148,14 @@ def _chosen(name: str, argument: str, *choices: str) -> str:
 
 
 def _lastcall(name: str, argument: str) -> Target:
-    protocol = _chosen(name, argument, "http", "fastcgi")
+    form = _chosen(name, argument, "http", "fastcgi", "durable")
+    protocol = "fastcgi" if form == "fastcgi" else "http"
 
     def command(place: Place) -> list[str]:
+        journal = ("--journal", str(place.folder / "journal")) if form == "durable" else ()
         return [
-            sys.executable, "-m", "lastcall", "serve", "wsgi:app", "--app-dir", str(GIFT),
-            f"--{protocol}", place.address, "--workers", str(place.workers),
+            sys.executable, "-m", "lastcall", "serve", "lasting:app" if journal else "wsgi:app", "--app-dir", str(GIFT),
+            f"--{protocol}", place.address, "--workers", str(place.workers), *journal,
             "--run-dir", str(place.folder), "--error-log", str(place.folder / "lastcall.log"),
             *(("--max-requests", str(place.max_requests)) if place.max_requests else ()),
             *(() if place.last else ("--hold", str(HOLD_S))),
@@ -164,7 +166,8 @@ def _lastcall(name: str, argument: str) -> Target:
         slow_boot=Slow(HUP), broken_code=Broken(HUP),
     )  # fmt: skip
     speaks = {"http": "HTTP", "fastcgi": "FastCGI"}[protocol]
-    return Target(name, "lastcall", speaks, known, command, (sys.executable,))
+    settings = {"requests": "durable"} if form == "durable" else {}
+    return Target(name, "lastcall", speaks, known, command, (sys.executable,), settings=settings)
 
 
 def _php_fpm(name: str, argument: str) -> Target:
@@ -302,7 +305,7 @@ KINDS: dict[str, Callable[[str, str], Target]] = {
     "puma": _puma,
 }
 FORMS = (
-    "lastcall", "lastcall:fastcgi", "php-fpm", "php-fpm:10s", "gunicorn", "gunicorn:gthread", "gunicorn:asgi", "uvicorn",
-    "granian", "granian:asgi", "hypercorn", "uwsgi", "uwsgi:fastcgi", "puma",
+    "lastcall", "lastcall:fastcgi", "lastcall:durable", "php-fpm", "php-fpm:10s", "gunicorn", "gunicorn:gthread",
+    "gunicorn:asgi", "uvicorn", "granian", "granian:asgi", "hypercorn", "uwsgi", "uwsgi:fastcgi", "puma",
 )  # fmt: skip
 """What may be written, for help and documentation; of durations one example."""

@@ -34,22 +34,31 @@ def boot() -> None:
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """The WSGI application."""
-    if environ["PATH_INFO"].endswith("/ready") or environ.get("SCRIPT_NAME", "").endswith("/ready"):
-        body = b"ready\n"
-    else:
-        asked = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or "0")))
-        call("/sendPresent", asked["order"])
-        call("/order", asked["order"])
-        body = b"sent\n"
+    if is_ready(environ):
+        return answer(start_response, b"ready\n")
+    asked = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or "0")))
+    call("/sendPresent", asked["order"])
+    call("/order", asked["order"])
+    return answer(start_response, b"sent\n")
+
+
+def is_ready(environ: WSGIEnvironment) -> bool:
+    """Whether it is asked if it serves."""
+    return bool(environ["PATH_INFO"].endswith("/ready") or environ.get("SCRIPT_NAME", "").endswith("/ready"))
+
+
+def answer(start_response: StartResponse, body: bytes) -> Iterable[bytes]:
+    """200."""
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
 
 
-def call(path: str, order: str) -> None:
-    """One of the two actions, once."""
+def call(path: str, order: str, key: str = "") -> None:
+    """One of the two actions, once; with a key, once for all calls that have it."""
     ledgers = _ledgers()
+    asked = {"order": order, **({"key": key} if key else {})}
     try:
-        ledgers.request("POST", path, json.dumps({"order": order}), {"Content-Type": "application/json"})
+        ledgers.request("POST", path, json.dumps(asked), {"Content-Type": "application/json"})
         response = ledgers.getresponse()
         response.read()
     except OSError:
