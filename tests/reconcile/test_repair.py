@@ -187,6 +187,19 @@ def test_a_step_in_doubt_is_parked(mend: Ask, folder: Path, mends: ModuleType, d
     )
 
 
+def test_what_was_finished_is_told_though_there_is_no_verdict(mend: Ask, folder: Path, mends: ModuleType) -> None:
+    """A repair that was cut is finished before the ledgers are read, and one of them may not be there to be read."""
+    mends.__dict__["fails"] = "later"
+    mend("--apply")
+    for line in journal(folder, "ls", "--json").splitlines():
+        journal(folder, "retry", json.loads(line)["id"])
+    mends.__dict__["fails"] = ""
+    (folder / "left.csv").unlink()
+    done = mend("--apply")
+    assert done.code == 2
+    assert "lastcall: a: repaired, after an earlier run was cut: written for ann\n" in done.err
+
+
 # --- None at all ----------------------------------------------------------------
 
 

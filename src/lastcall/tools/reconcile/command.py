@@ -302,7 +302,12 @@ def _compare(asked: Question, means: Means, mending: mend.Mending | None, stack:
     """Compare; and once more where something was repaired, for the verdict is about how the ledgers are now."""
     run = Run(asked, means)
     stack.callback(run.close)
-    summary = run.answer()
+    try:
+        summary = run.answer()
+    except NoVerdict:
+        for one in mending.done if mending else ():  # it is done, whatever the ledgers say
+            click.echo(f"lastcall: {printable(' '.join(one.key.values()))}: {report.repair_in_words(one)}", err=True)
+        raise
     if mending is None:
         return run, summary
     repairs = mending.repair(run, summary)
