@@ -39,6 +39,8 @@ KEPT_MAX: Final = 100_000
 """Records of one kind that are kept; beyond, they are counted."""
 SLACK: Final = 120.0
 """Seconds by which a large access log may be out of order: requests are logged when they end."""
+NAMED_MAX: Final = 10_000
+"""Lines that are kept because what was asked for stands in them: who asks for `1` gets no more."""
 ANSWERED_MAX: Final = 50_000
 """Lines of requests that were answered, and are kept for comparison."""
 MINUTE_MAX: Final = 3_000
@@ -71,6 +73,8 @@ class Read:
     """Records for which there was no room."""
     out_of_order: int = 0
     """Lines that are older than the one before."""
+    ready: str = ""
+    """The server of which the last that it has told is that it is ready."""
     lastcall: bool = False
     """It is lastcall's, which writes as php-fpm does."""
     mixed: bool = False
@@ -162,7 +166,7 @@ class Collector:
     def first(self, read: Read) -> None:
         """Everything that a log says about servers and those who command them."""
         assert read.kind is not None
-        large = read.file.size > WHOLE and bool(read.kind.needles)
+        large = read.file.unpacked > WHOLE and bool(read.kind.needles)
         last: When | None = None
         for number, block in self._blocks(read):
             read.lines += block.count(b"\n") + (not block.endswith(b"\n"))
@@ -210,11 +214,15 @@ class Collector:
             read.seen(at)
         else:
             read.undated = True
-        named = bool(self._names) and any(name in quote.text.encode() for name in self._names)
-        if named:
-            self.heard.named.append((read, Found(at, when.grain, what, _short(quote))))
+        self._look_for(read, Found(at, when.grain, what, quote))
         if isinstance(what, Happening):
             what = self._named(what) if what.service else _of_service(what, read)
+        if isinstance(what, Happening):
+            # a server that replaces its workers says again and again that one is ready
+            again = what.did is Did.READY and read.ready == what.service
+            read.ready = what.service if what.did is Did.READY else ""
+            if again:
+                return
         if isinstance(what, Nothing) or (isinstance(what, Sighting) and not self._matters(what)):
             return
         if not self._has_room(what, at):
@@ -224,6 +232,14 @@ class Collector:
             return
         into = self.heard.accesses if isinstance(what, Access) else self.heard.told
         into.append((read, Found(at, when.grain, what, _short(quote))))
+
+    def _look_for(self, read: Read, found: Found) -> None:
+        """Keep a line in which stands what was asked for."""
+        if not self._names or len(self.heard.named) >= NAMED_MAX:
+            return
+        line = found.quote.text.encode()
+        if any(name in line for name in self._names):
+            self.heard.named.append((read, found._replace(quote=_short(found.quote))))
 
     def _named(self, what: Happening) -> Content:
         """The same, about the server that a unit or a program starts; one that starts none may be who orders."""
@@ -252,7 +268,7 @@ class Collector:
     def near(self, read: Read, spans: Sequence[Span], *, failures: bool) -> None:
         """The lines about requests within these spans, which are sorted and apart; `failures`: 502 and 504 anywhere."""
         assert read.kind is not None
-        large = read.file.size > WHOLE
+        large = read.file.unpacked > WHOLE
         words = (*((b"502", b"504") if failures else ()), *self._names)
         for number, block in self._blocks(read):
             read.lines += block.count(b"\n") + (not block.endswith(b"\n"))
@@ -275,8 +291,7 @@ class Collector:
         at = read.zone.unix(when)
         # lines are in the order in which requests ended, whatever their times tell of
         read.seen(at + (what.took or 0.0) if isinstance(what, Access) and what.began else at)
-        if self._names and any(name in quote.text.encode() for name in self._names):
-            self.heard.named.append((read, Found(at, when.grain, what, _short(quote))))
+        self._look_for(read, Found(at, when.grain, what, quote))
         if not isinstance(what, Access):
             self._keep(read, what, when, quote)
             return

@@ -63,6 +63,8 @@ def _of_stream(marks: Sequence[Found]) -> Iterator[Incident]:
         if now is not None and not _belongs(now, mark, what):
             yield now
             now = None
+        if now is None and what.cause.startswith("worker "):
+            continue  # one of its own workers, which were too many
         match what.did:
             case Did.TOLD | Did.RELOADING | Did.VANISHED | Did.WORKER_DIED:
                 now = now or Incident(what.service, mark.at, mark.until, instance=mark.quote.file, grain=mark.grain)

@@ -47,6 +47,11 @@ class LogFile:
     size: int
     modified: float
 
+    @property
+    def unpacked(self) -> int:
+        """About how large it is when it is read: logs are packed to a tenth."""
+        return self.size * (10 if self.shown.endswith((".gz", ".zst")) else 1)
+
 
 @dataclass
 class Search:
