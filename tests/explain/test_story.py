@@ -286,6 +286,48 @@ def test_a_request_that_the_server_finished_is_not_half_done(folder: Path) -> No
     assert "has no line of it" in next(r["why"] for r in incident["requests"] if "7001" in r["uri"])
 
 
+def test_a_client_that_asked_again_does_not_hide_a_half_done_request(folder: Path) -> None:
+    """The server's log has one line of this address, and the front has answered one: it is that one's."""
+    conf = night.FPM + 'access.log = /var/log/php-fpm/access.log\naccess.format = "%R %t \\"%m %r%Q%q\\" %s"\n'
+    again = night.answered(7002, 200, 0.1, at="25/Jun/2017:05:28:04 +0800")
+    root = night.lay(folder, php_fpm_conf=conf, access_log=night.ACCESS + again)
+    line = '127.0.0.1 25/Jun/2017:05:28:01 +0800 "POST /index.php?order=7002" 200\n'
+    (root / "var/log/php-fpm/access.log").write_text(line)
+    (incident,) = found("--root", root)["incidents"]
+    assert classes(incident)["7002"] == "half-done"
+
+
+def test_what_php_fpm_had_said_of_a_slow_request_is_evidence(folder: Path) -> None:
+    """It names the request with its script in place of the path."""
+    slow = (
+        "[25-Jun-2017 05:28:00] WARNING: [pool www] child 17, script '/srv/index.php' (request: "
+        '"POST /index.php?order=7002") executing too slow (5.0 sec), logging\n'
+    )
+    first, last = night.FPM_LOG.splitlines(True)[:4], night.FPM_LOG.splitlines(True)[4:]
+    root = night.lay(folder, var_log_php_fpm_error_log="".join([*first, slow, *last]))
+    (incident,) = found("--root", root)["incidents"]
+    (request,) = [request for request in incident["requests"] if "7002" in request["uri"]]
+    assert ("/var/log/php-fpm/error.log", 5) in [(quote["file"], quote["line"]) for quote in request["evidence"]]
+
+
+def test_a_clock_that_is_off_by_some_seconds_is_found_out(folder: Path) -> None:
+    """php-fpm runs on another machine, whose clock is 47 s ahead: two nights say so."""
+    days = ("24", "25")
+    ahead = night.FPM_LOG.replace("05:28:01", "05:28:48").replace("05:28:03", "05:28:50")
+    root = night.lay(
+        folder,
+        var_log_php_fpm_error_log=ahead,
+        var_log_nginx_error_log="".join(night.ERRORS.replace("06/25", f"06/{day}") for day in days),
+        access_log="".join(night.ACCESS.replace("25/Jun", f"{day}/Jun") for day in days),
+    )
+    answer = found("--root", root)
+    assert [(one["cause"], one["at"]) for one in answer["incidents"]] == [
+        ("TERM", f"2017-06-{day}T05:28:01.000+08:00") for day in days
+    ]
+    (clock,) = [clock for clock in answer["clocks"] if clock["source"] == "/var/log/php-fpm/error.log"]
+    assert clock["skew"] == -47
+
+
 def test_what_the_application_answers_itself_is_no_incident(folder: Path) -> None:
     """502 and 500 of its own, 499 of clients, 504 of something slow: no restart, no incident."""
     access = "".join(night.answered(8000 + n, status, 0.2) for n, status in enumerate((500, 502, 499, 200)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -142,7 +141,7 @@ class Desk:
             first, last = events.reach(incident)
             hits = requests.failed([found for found in near if first <= found.at <= last])
         theirs = self._servers.get(incident.service, Times(())).between(begin, end)
-        requests.finished(hits, theirs)
+        requests.finished(hits, theirs, near)
         scene = requests.Scene(
             incident, lambda upstream: self._known.runs_at(upstream, incident.service), self._known.kept, near,
             deaths=_deaths(incident),
@@ -150,7 +149,7 @@ class Desk:
         covered = any(read.covers(incident.at) for read in self.own_logs(incident.service))
         busy = requests.slow(hits, self._slow.between(begin, end))
         for hit, verdict in zip(hits, requests.judge(hits, scene), strict=True):
-            said = f"{incident.service}'s own access log" if covered and _named(hit) else ""
+            said = f"{incident.service}'s own access log" if covered and requests.named(hit.uri) else ""
             made = requests.told(hit, verdict, covered=said)
             if id(hit) in busy:
                 made = replace(made, evidence=(*made.evidence, busy[id(hit)]))
@@ -173,13 +172,6 @@ def _deaths(incident: Incident) -> int:
     """Workers that have died; a line without a pid is one of them."""
     dead = [m.what.pid for m in incident.marks if isinstance(m.what, Happening) and m.what.did is Did.WORKER_DIED]
     return len({pid for pid in dead if pid}) or min(len(dead), 1)
-
-
-def _named(hit: requests.Hit) -> bool:
-    """Whether its address is its own, so that another log would show it."""
-    line, complaint = hit.line, hit.complaint.what if hit.complaint is not None else None
-    uri = line.uri if line is not None else complaint.uri if isinstance(complaint, Complaint) else ""
-    return bool(re.search(r"\?.|/\d", uri))
 
 
 def _add(incident: Incident, made: Request) -> None:

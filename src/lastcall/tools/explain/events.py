@@ -92,6 +92,11 @@ def _of_stream(marks: Sequence[Found]) -> Iterator[Incident]:
         yield now
 
 
+def unannounced(marks: Sequence[Found]) -> list[float]:
+    """When a server started of which its log has not told that it had ended."""
+    return [incident.at for incident in _of_stream(marks) if incident.whole]
+
+
 def _belongs(now: Incident, mark: Found, what: Happening) -> bool:
     """Whether a line goes on telling what is being told."""
     last = now.marks[-1].until

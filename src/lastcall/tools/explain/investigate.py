@@ -252,7 +252,7 @@ def _set_clocks(heard: Heard, known: Setup) -> None:
 def _agrees(name: str, heard: Heard, bursts: Sequence[float]) -> bool:
     """Whether a log's clock is right: a burst ends in a start of it, or somebody was seen to order what it tells of."""
     told = [f for read, f in heard.told if isinstance(f.what, Happening) and base(read.file.shown) == name]
-    if any(-clock.NEAR <= f.at - at <= events.STARTED for f in told for at in bursts):
+    if any(0.0 <= at - burst <= events.STARTED for at in events.unannounced(told) for burst in bursts):
         return True
     seen = sorted(
         f.at for _, f in heard.told if isinstance(f.what, Sighting) and f.what.kind in ("cron", "sudo", "systemd")

@@ -60,6 +60,18 @@ class Hit:
         return found if isinstance(found, Access) else None
 
     @property
+    def method(self) -> str:
+        if self.complaint is not None and isinstance(self.complaint.what, Complaint):
+            return self.complaint.what.method
+        return self.line.method if self.line is not None else ""
+
+    @property
+    def uri(self) -> str:
+        if self.complaint is not None and isinstance(self.complaint.what, Complaint):
+            return self.complaint.what.uri
+        return self.line.uri if self.line is not None else ""
+
+    @property
     def upstream(self) -> str:
         """The server's address, as the front writes it."""
         if self.complaint is not None and isinstance(self.complaint.what, Complaint):
@@ -456,44 +468,57 @@ def late(scene: Scene) -> list[Request]:
     return made
 
 
-def finished(hits: Sequence[Hit], own: Sequence[Found]) -> None:
-    """Find, for each hit, the line that the server itself has written about it, where its address or id names it."""
-    by_uri = dict[tuple[str, str], list[Found]]()
+# --- Other lines about the same request --------------------------------------
+
+
+def finished(hits: Sequence[Hit], own: Sequence[Found], front: Sequence[Found]) -> None:
+    """Give each hit the line that the server itself has written about it, where its address names it.
+
+    A client may have asked again, with the same address: as many lines as the front has answered are about those.
+    """
+    lines, answered = dict[tuple[str, str], list[Found]](), dict[tuple[str, str], int]()
     for found in own:
-        if isinstance(found.what, Access):
-            by_uri.setdefault((found.what.method, found.what.uri), []).append(found)
+        if isinstance(found.what, Access) and found.what.status < 500:
+            lines.setdefault((found.what.method, _name(found.what.uri)), []).append(found)
+    for found in front:
+        if isinstance(found.what, Access) and found.what.status < 500:
+            key = (found.what.method, _name(found.what.uri))
+            answered[key] = answered.get(key, 0) + 1
     for hit in hits:
-        line, complaint = hit.line, hit.complaint.what if hit.complaint is not None else None
-        method, uri = (line.method, line.uri) if line else ("", "")
-        if isinstance(complaint, Complaint):
-            method, uri = complaint.method, complaint.uri
-        if "?" not in uri and not any(char.isdigit() for char in uri.rpartition("/")[2]):
-            continue  # many requests have this address
-        for found in by_uri.get((method, uri), ()):
-            what = found.what
-            assert isinstance(what, Access)
-            end = found.at + (what.took or 0.0) if what.began else found.at
-            if abs(end - hit.at) <= 2.0 + found.grain and what.status < 500:
-                hit.own = found
+        key = (hit.method, _name(hit.uri))
+        fitting = [found for found in lines.get(key, ()) if _about(found, hit)]
+        if named(hit.uri) and len(fitting) > answered.get(key, 0):
+            hit.own = fitting[0]
+
+
+def named(uri: str) -> bool:
+    """Whether an address is one request's own, so that another log would show which it is."""
+    return bool(re.search(r"\?.|/\d", uri))
+
+
+def _name(uri: str) -> str:
+    """What names a request in another log as well: php-fpm may write its script in place of the path."""
+    return uri[uri.index("?") :] if "?" in uri else uri
+
+
+def _about(found: Found, hit: Hit) -> bool:
+    """Whether the times allow a server's own line to be about a request."""
+    what = found.what
+    assert isinstance(what, Access)
+    if what.began:
+        return found.at <= hit.at + hit.grain and (hit.began is None or abs(found.at - hit.began) <= 1.0 + found.grain)
+    return abs(found.at - hit.at) <= 1.0 + found.grain
 
 
 def slow(hits: Sequence[Hit], told: Sequence[Found]) -> dict[int, Quote]:
-    """Hits of which php-fpm had said before that a worker was busy with them."""
+    """Hits of which php-fpm had said before that a worker was busy with them, and where it said so."""
+    said = dict[tuple[str, str], Found]()
+    for one in told:
+        if isinstance(one.what, Slow) and named(one.what.uri):
+            said[(one.what.method, _name(one.what.uri))] = one
     found = dict[int, Quote]()
     for hit in hits:
-        complaint = hit.complaint.what if hit.complaint is not None else None
-        uri = complaint.uri if isinstance(complaint, Complaint) else hit.line.uri if hit.line else ""
-        for one in told:
-            if (
-                isinstance(one.what, Slow)
-                and one.what.uri
-                and uri.endswith(one.what.uri.lstrip("/"))
-                and one.at <= hit.at + 1
-            ):
-                found[id(hit)] = one.quote
+        busy = said.get((hit.method, _name(hit.uri)))
+        if busy is not None and busy.at <= hit.at + hit.grain:
+            found[id(hit)] = busy.quote
     return found
-
-
-def quotes(request: Request, more: Iterable[Quote]) -> tuple[Quote, ...]:
-    """The evidence, each line once."""
-    return tuple(dict.fromkeys((*request.evidence, *more)))
