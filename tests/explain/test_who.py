@@ -239,6 +239,27 @@ def test_a_server_that_stays_away_is_one_incident(folder: Path) -> None:
     assert (incident["cause"], incident["back"], len(incident["requests"])) == ("TERM", False, 34)
 
 
+def test_gunicorns_own_access_log_is_read_by_its_format(folder: Path) -> None:
+    """What it has finished is not half-done, though its client was told nothing."""
+    files = {
+        "etc/passwd": "",
+        "etc/timezone": "Asia/Shanghai\n",
+        "etc/systemd/system/shop.service": "[Service]\nExecStart=gunicorn shop:app -b 127.0.0.1:8000 -c /etc/gunicorn.py\n",
+        "etc/gunicorn.py": "accesslog = '/srv/log/shop.log'\naccess_log_format = '%(t)s %(m)s %(U)s?%(q)s %(s)s %(L)s'\n",
+        "srv/log/shop.log": "[25/Jun/2017:05:28:01 +0800] POST /3/cn/vgift/send?order=7002 200 0.309\n",
+        "etc/nginx/nginx.conf": night.NGINX.replace("fastcgi_pass 127.0.0.1:9000", "proxy_pass http://127.0.0.1:8000"),
+        "var/log/gunicorn.log": GUNICORN.format(signal="quit"),
+        "var/log/nginx/error.log": night.ERRORS.replace("fastcgi://127.0.0.1:9000", "http://127.0.0.1:8000/"),
+        "var/log/nginx/access.log": night.ACCESS,
+    }
+    result = CliRunner().invoke(
+        main, ["explain", "--root", str(night.lay(folder, files)), "--json"], catch_exceptions=False
+    )
+    (incident,) = json.loads(result.stdout)["incidents"]
+    kinds = {request["uri"][-4:]: request["class"] for request in incident["requests"]}
+    assert (kinds["7001"], kinds["7002"]) == ("half-done", "done-untold")
+
+
 def test_lastcalls_own_log_and_cut_list_leave_nothing_to_guess(folder: Path) -> None:
     """It has written down who sent the signal, and what was cut."""
     log = (

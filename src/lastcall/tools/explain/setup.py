@@ -204,10 +204,25 @@ def _run(facts: Facts, run: runs.Run, found: Setup) -> None:
     if log is not None:
         found.log(log.text, run.server)
         found.service_of[log.text] = run.server
+        form = instance.get("access_log_format") or instance.get("access_logformat") or instance.get("access_format")
+        if form is not None:
+            _own_format(found, log.text, form.text, run.server)
     grace = runs.grace(facts, run)
     if grace is not None and run.server not in found.grace:
         found.grace[run.server] = (grace.seconds, grace.spot)
     _capacity(instance, run, found)
+
+
+def _own_format(found: Setup, path: str, text: str, service: str) -> None:
+    """Gunicorn's format, or one of lastcall's: a name, php-fpm's fields or gunicorn's."""
+    try:
+        if "%" in text:
+            reader = accesslines.gunicorn(text) if "%(" in text else accesslines.fpm(text)
+        else:
+            reader = {"json": accesslines.json, "fpm": accesslines.fpm_default}.get(text, accesslines.combined)
+    except (Mistake, re.error):
+        return
+    found.formats.setdefault(path, []).append(kinds.by_format("access log", [reader], service))
 
 
 def _capacity(instance: runs.Instance, run: runs.Run, found: Setup) -> None:
