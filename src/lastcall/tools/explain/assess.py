@@ -19,6 +19,7 @@ from lastcall.tools.explain.records import (
     Found,
     Happening,
     Incident,
+    Quote,
     Request,
     Slow,
 )
@@ -28,6 +29,8 @@ from lastcall.tools.readers import servers
 BEFORE: Final = 30.0
 """Seconds of requests before an incident, to know how long they usually take."""
 AFTER: Final = 15.0
+NEAREST: Final = 2.0
+"""Seconds between a worker's death and the front's complaint, by clocks that count whole seconds."""
 LINES_APART: Final = 3600.0
 ERRORS_APART: Final = 7 * 86400.0
 """Seconds for which a front may have nothing to log."""
@@ -151,8 +154,8 @@ class Desk:
         for hit, verdict in zip(hits, requests.judge(hits, scene), strict=True):
             said = f"{incident.service}'s own access log" if covered and requests.named(hit.uri) else ""
             made = requests.told(hit, verdict, covered=said)
-            if id(hit) in busy:
-                made = replace(made, evidence=(*made.evidence, busy[id(hit)]))
+            more = [*([busy[id(hit)]] if id(hit) in busy else ()), *_death(incident, hit)]
+            made = replace(made, evidence=(*made.evidence, *more)) if more else made
             _add(incident, made)
         if incident.service == servers.LASTCALL:
             cuts = self._cuts.between(begin, end)
@@ -166,6 +169,15 @@ class Desk:
 def _as_complaint(what: Access) -> Complaint:
     fault = Fault.REFUSED if what.connected is False else Fault.RESET
     return Complaint(fault, what.client, what.method, what.uri, what.upstreams)
+
+
+def _death(incident: Incident, hit: requests.Hit) -> list[Quote]:
+    """The line about the worker that has taken this request along, as far as the time tells which."""
+    if incident.how != "crash":
+        return []
+    dead = [m for m in incident.marks if isinstance(m.what, Happening) and m.what.did is Did.WORKER_DIED]
+    nearest = min(dead, key=lambda mark: abs(mark.at - hit.at), default=None)
+    return [nearest.quote] if nearest is not None and abs(nearest.at - hit.at) <= NEAREST else []
 
 
 def _deaths(incident: Incident) -> int:

@@ -459,7 +459,7 @@ def late(scene: Scene) -> list[Request]:
         if line.took is None or line.status >= 500 or line.status == 499 or line.took <= most + LATE_LEAST:
             continue
         began = found.at - line.took
-        if began <= incident.until and found.until >= incident.until - incident.grain:
+        if began <= incident.until and found.at >= max(incident.at, incident.until - incident.grain):
             why = f"it took {line.took:.2f} s; 99 of a hundred took {most:.2f} s at most before"
             made.append(Request(
                 Class.ANSWERED_LATE, 0.8, why, found.at, began, line.method, line.uri, line.client, line.status, line.id,

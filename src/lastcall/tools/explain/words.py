@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from lastcall.tools.explain.clock import Zone
@@ -71,8 +72,10 @@ def _said(incident: Incident, zone: Zone) -> str:
             {m.what.pid for m in incident.marks if isinstance(m.what, Happening) and m.what.did is Did.WORKER_DIED}
         )
         workers = "a worker" if many <= 1 else f"{many} workers"
+        if not many and _did(incident.marks[0]) is Did.STARTING:
+            return f"{name} had ended without a word, as after SIGKILL or a power cut, and started again {when}"
         if not many:
-            return f"{name} was killed as a whole ({_signal(incident.cause)}), and started again {when}"
+            return f"{name} was killed as a whole ({_signal(incident.cause)}) {when}"
         said = _CAUSES.get(incident.cause, "{workers} of it died of " + _signal(incident.cause)).format(workers=workers)
         return f"{name}: {said.replace('was', 'were') if many > 1 else said}, {when}"
     if not incident.cause and not incident.marks:
@@ -118,7 +121,7 @@ def _events(incident: Incident) -> list[tuple[int, Event]]:
     """Each with its turn among those of the same second."""
     found = [
         (_turn(mark), Event(mark.at, _source(mark), f"{_source(mark)} {_happened(mark)}".strip(), mark.quote))
-        for mark in incident.marks
+        for mark in _told_once(incident.marks)
     ]
     order = incident.ordered_by
     if order is not None and order.kind != "kernel" and order.seen is not None:
@@ -134,7 +137,23 @@ def _events(incident: Incident) -> list[tuple[int, Event]]:
 
 
 def _turn(mark: Found) -> int:
-    return _TURN.get(mark.what.did, 1) if isinstance(mark.what, Happening) else 1
+    did = _did(mark)
+    return _TURN.get(did, 1) if did is not None else 1
+
+
+def _did(mark: Found) -> Did | None:
+    return mark.what.did if isinstance(mark.what, Happening) else None
+
+
+def _told_once(marks: Iterable[Found]) -> list[Found]:
+    """Without what another line has said within a second: syslog writes the same into several files."""
+    kept, last = list[Found](), dict[str, float]()
+    for mark in marks:
+        said = _happened(mark)
+        if mark.at - last.get(said, -1e18) >= 1.0:
+            kept.append(mark)
+            last[said] = mark.at
+    return kept
 
 
 def _groups(listed: list[tuple[float, Quote | None]]) -> list[tuple[float, int, Quote | None]]:
