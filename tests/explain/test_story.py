@@ -341,6 +341,20 @@ def test_what_the_application_answers_itself_is_no_incident(folder: Path) -> Non
     assert "No incident" in result.stdout
 
 
+def test_without_an_error_log_an_applications_502_is_no_incident(folder: Path) -> None:
+    """Nobody can say whose it was, and that is said."""
+    access = "".join(night.answered(8000 + n, 502, 0.2) for n in range(5))
+    root = night.lay(folder, access_log=access, var_log_php_fpm_error_log=None)
+    (root / "var/log/nginx/error.log").unlink()
+    answer = found("--root", root)
+    assert answer["incidents"] == []
+    assert any("5 answers of 502" in sentence for sentence in answer["unseen"])
+    refused = "".join(night.answered(8000 + n, 502, 0.0, connected=False) for n in range(5))
+    (root / "var/log/nginx/access.log").write_text(refused)
+    (incident,) = found("--root", root)["incidents"]
+    assert set(classes(incident).values()) == {"never-begun"}
+
+
 def test_logs_without_a_host_can_be_named(folder: Path) -> None:
     """A folder of logs that somebody has sent: this host's crontab says nothing about it."""
     root = night.lay(folder)

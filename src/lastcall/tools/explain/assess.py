@@ -56,6 +56,8 @@ class Desk:
         self._own = {id(read): collect.own(read, known) for read in heard.reads}
         self._complaints = collect.complaints(heard)
         self._by_time = Times(self._complaints)
+        self.unclear = 0
+        """Answers of 502 of which no log says whose they were."""
 
     # --- Logs ---
 
@@ -92,7 +94,10 @@ class Desk:
         return events.bursts(self._complaints, places, self._known)
 
     def failures(self, told: Sequence[Incident]) -> list[Incident]:
-        """Bursts of 502 in access logs that are about none of these, where no error log says what they were."""
+        """Bursts of 502 in access logs that are about none of these, where no error log says what they were.
+
+        An application may answer 502 by itself: only where no connection came about, a server must have been away.
+        """
         if not self.blind:
             return []
         spans = collect.joined(events.reach(incident) for incident in told)
@@ -102,7 +107,10 @@ class Desk:
             if isinstance(found.what, Access) and found.what.status == 502 and found.what.headed is not True
             and not collect.within(found.at, found.at, spans)
         ]  # fmt: skip
-        return list(events.bursts(alone, set(), self._known))
+        self.unclear = sum(
+            found.what.fault is not Fault.REFUSED for found in alone if isinstance(found.what, Complaint)
+        )
+        return list(events.bursts(alone, set(), self._known, resets=False))
 
     def _of(self, incident: Incident) -> list[Found]:
         """The complaints that are about an incident."""

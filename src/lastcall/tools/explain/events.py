@@ -213,8 +213,11 @@ def _at_once(incident: Incident) -> bool:
 # --- Bursts of complaints that no restart explains ---------------------------
 
 
-def bursts(found: Sequence[Found], taken: set[int], setup: Setup) -> Iterator[Incident]:
-    """Restarts that only the fronts have noticed: complaints, by their place in the list, that are nobody's yet."""
+def bursts(found: Sequence[Found], taken: set[int], setup: Setup, *, resets: bool = True) -> Iterator[Incident]:
+    """Restarts that only the fronts have noticed: complaints, by their place in the list, that are nobody's yet.
+
+    `resets`: several of them at once are one; else only refusals are.
+    """
     left = dict[str, list[Found]]()
     for at, one in enumerate(found):
         what = one.what
@@ -225,18 +228,18 @@ def bursts(found: Sequence[Found], taken: set[int], setup: Setup) -> Iterator[In
         begun = list[Found]()
         for one in listed:
             if begun and one.at - begun[-1].at > BURST:
-                if _tells(begun):
+                if _tells(begun, resets=resets):
                     yield _burst(service, begun)
                 begun = []
             begun.append(one)
-        if _tells(begun):
+        if _tells(begun, resets=resets):
             yield _burst(service, begun)
 
 
-def _tells(burst: Sequence[Found]) -> bool:
+def _tells(burst: Sequence[Found], *, resets: bool) -> bool:
     """Whether a server must have been away: somebody was refused, or several were reset at once."""
     faults = [found.what.fault for found in burst if isinstance(found.what, Complaint)]
-    return Fault.REFUSED in faults or sum(fault in BEGUN for fault in faults) >= BURST_LEAST
+    return Fault.REFUSED in faults or (resets and sum(fault in BEGUN for fault in faults) >= BURST_LEAST)
 
 
 def _burst(service: str, burst: Sequence[Found]) -> Incident:

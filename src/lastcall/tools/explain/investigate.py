@@ -112,6 +112,11 @@ def investigate(asked: Question, now: float, progress: collect.Progress = silent
         _sort(findings, incident)
     _look_elsewhere(findings)
     findings.unseen = _general(findings)
+    if desk.unclear:
+        findings.unseen.append(
+            f"{desk.unclear} answers of 502 in the front's access log that no restart explains: its error log would tell "
+            "whether a server was away, or the application has said so itself"
+        )
     return findings
 
 
