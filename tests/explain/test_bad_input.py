@@ -27,6 +27,8 @@ LINES = [
     "[25-Jun-2017 05:28:01]  [pool www] pid 17", "type=EXECVE msg=audit(1498339681.123:9): a0=FFFE",
     "Start-Date: 2017-06-25  05:28:01",
     "Feb 29 05:28:01 web1 CRON[1]: (root) CMD (x)", "[31-Feb-2017 05:28:01] NOTICE: Terminating ...",
+    "[31-Dec-9999 23:59:59] NOTICE: Terminating ...", "[01-Jan-0001 00:00:00] NOTICE: Finishing ...",
+    "0001-01-01 00:00:00 deploy",
 ]  # fmt: skip
 """A line of every kind, and some that cannot be."""
 
@@ -133,6 +135,14 @@ def test_what_breaks_off_is_read_as_far_as_it_goes(folder: Path) -> None:
     troubles = {read["file"]: read["trouble"] for read in answer["read"] if read["trouble"]}
     names = ("nginx/error.log.1.gz", "broken.gz", "broken.zst", "packed.xz", "binary")
     assert troubles.keys() == {f"/var/log/{name}" for name in names}
+
+
+def test_times_that_cannot_be_are_no_times(folder: Path) -> None:
+    """The end of the calendar, and its beginning: counted, and nobody's restart."""
+    lines = ("[31-Dec-9999 23:59:59] NOTICE: Terminating ...", "[01-Jan-0001 00:00:00] NOTICE: Finishing ...")
+    root = night.lay(folder, timezone="America/New_York\n", var_log_php_fpm_error_log="\n".join(lines))
+    (read,) = [read for read in found(root)["read"] if read["file"] == "/var/log/php-fpm/error.log"]
+    assert (read["not_understood"], read["understood"]) == (2, 0)
 
 
 def test_nothing_at_all_is_said_as_well(folder: Path) -> None:

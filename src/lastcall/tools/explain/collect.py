@@ -37,6 +37,9 @@ WHOLE: Final = 8 << 20
 """Bytes up to which a file is read line by line."""
 KEPT_MAX: Final = 100_000
 """Records of one kind that are kept; beyond, they are counted."""
+EARLIEST: Final = 86400.0
+LATEST: Final = 32503680000.0
+"""Times that a log may have, up to the year 3000: what is outside is a number that only looks like one."""
 SLACK: Final = 120.0
 """Seconds by which a large access log may be out of order: requests are logged when they end."""
 NAMED_MAX: Final = 10_000
@@ -202,10 +205,10 @@ class Collector:
         told = read.kind.read(line)
         if told is None:
             told = next((told for kind in kinds.KINDS if kind is not read.kind and (told := kind.read(line))), None)
-        if told is None:
+        if told is None or (told.when is not None and not EARLIEST <= told.when.wall <= LATEST):
             read.not_understood += 1
-        else:
-            read.understood += 1
+            return None
+        read.understood += 1
         return told
 
     def _keep(self, read: Read, what: Content, when: When, quote: Quote) -> None:
@@ -319,7 +322,7 @@ class Collector:
             start = block.rfind(b"\n", 0, begin) + 1
             end = block.find(b"\n", start)
             told = read.kind.read(logs.text(block[start : end if end >= 0 else len(block)]))
-            if told is not None and told.when is not None:
+            if told is not None and told.when is not None and EARLIEST <= told.when.wall <= LATEST:
                 found.append(read.zone.unix(told.when))
                 read.seen(found[-1])
         return found
