@@ -375,7 +375,7 @@ def _kernel(incident: Incident) -> Suspect:
         if incident.cause == "oom"
         else "it touched memory that is not its own"
     )
-    return Suspect("kernel", said, "", mark.quote, None, 0.99, ["the kernel says so"])
+    return Suspect("kernel", said, "", mark.quote, None, 0.99, [f"{mark.quote.file} says so"])
 
 
 def _unknown(incident: Incident) -> Orderer | None:
