@@ -281,6 +281,38 @@ def test_lastcalls_own_log_and_cut_list_leave_nothing_to_guess(folder: Path) -> 
     assert (request["class"], request["confidence"], request["id"]) == ("half-done", 1.0, "r1")
 
 
+def test_a_cut_list_alone_is_enough(folder: Path) -> None:
+    """Lastcall's log is not here: what was cut, and why, is in the list all the same."""
+    cut = {
+        "at": "2017-06-24T21:28:31+00:00", "time": 1498339711.0, "request_id": "r1", "method": "POST", "uri": "/g",
+        "client": "", "elapsed": 31.0, "pid": 1, "serial": 1, "generation": 1, "kind": "oom", "cause": "it was killed",
+    }  # fmt: skip
+    lines = "".join(json.dumps({**cut, "request_id": f"r{n}"}, separators=(",", ":")) + "\n" for n in (1, 2))
+    root = night.lay(folder, {"etc/timezone": "Asia/Shanghai\n", "var/log/cuts.jsonl": lines})
+    result = CliRunner().invoke(main, ["explain", "--root", str(root), "--json"], catch_exceptions=False)
+    (incident,) = json.loads(result.stdout)["incidents"]
+    assert incident["service"] == "lastcall"
+    assert [(request["class"], request["id"]) for request in incident["requests"]] == [
+        ("half-done", "r1"),
+        ("half-done", "r2"),
+    ]
+
+
+def test_of_two_restarts_in_a_row_each_has_its_own_requests(folder: Path) -> None:
+    """No request is hit twice: a complaint is about the nearest one."""
+    second = night.FPM_LOG.splitlines(keepends=True)[4:]
+    log = "".join([*second, *(line.replace("05:28:0", "05:28:1").replace("05:28:13", "05:28:12") for line in second)])
+    errors = night.ERRORS + night.complaint(7021, night.RESET, at="2017/06/25 05:28:11")
+    root = night.lay(folder, var_log_php_fpm_error_log=log)
+    (root / "var/log/nginx/error.log").write_text(
+        errors.replace("7004", "7020").replace("05:28:01 [error] 99#99: *7020", "05:28:07 [error] 99#99: *7020")
+    )
+    result = CliRunner().invoke(main, ["explain", "--root", str(root), "--json"], catch_exceptions=False)
+    first, then = json.loads(result.stdout)["incidents"]
+    orders = [[request["uri"][-4:] for request in incident["requests"]] for incident in (first, then)]
+    assert orders == [["7001", "7002", "7003", "7020"], ["7021"]]
+
+
 def test_a_request_that_ran_for_too_long_was_cut_by_its_own_master(folder: Path) -> None:
     """php-fpm's request_terminate_timeout: nobody has ordered it, and the log says which request."""
     log = (

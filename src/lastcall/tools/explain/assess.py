@@ -56,6 +56,8 @@ class Desk:
         self._own = {id(read): collect.own(read, known) for read in heard.reads}
         self._complaints = collect.complaints(heard)
         self._by_time = Times(self._complaints)
+        self._whose = dict[int, Incident]()
+        """Complaints and cuts that may be about several incidents -> the one that they are about."""
         self.unclear = 0
         """Answers of 502 of which no log says whose they were."""
 
@@ -93,6 +95,19 @@ class Desk:
         places = {at for at, found in enumerate(self._complaints) if id(found) in taken}
         return events.bursts(self._complaints, places, self._known)
 
+    def listed(self, told: Sequence[Incident]) -> list[Incident]:
+        """Cuts of lastcall's list that are about none of these: its log is not here."""
+        spans = collect.joined(_cut_reach(one) for one in told if one.service == servers.LASTCALL)
+        found = list[Incident]()
+        for cut in self._cuts.between(-1e18, 1e18):
+            if collect.within(cut.at, cut.at, spans):
+                continue
+            if found and cut.at - found[-1].until <= events.BURST:
+                found[-1].until = cut.until
+            else:
+                found.append(Incident(servers.LASTCALL, cut.at, cut.until, how="immediate", grain=cut.grain))
+        return found
+
     def failures(self, told: Sequence[Incident]) -> list[Incident]:
         """Bursts of 502 in access logs that are about none of these, where no error log says what they were.
 
@@ -121,6 +136,16 @@ class Desk:
         service = self._known.service_at(what.upstream)
         return not service or not incident.service or incident.service in (service, servers.LASTCALL)
 
+    def share(self, incidents: Sequence[Incident]) -> None:
+        """Decide whose each complaint and each cut is: of incidents that are close, the nearest one's."""
+        best = dict[int, float]()
+        for incident in incidents:
+            cuts = self._cuts.between(*_cut_reach(incident)) if incident.service == servers.LASTCALL else []
+            for found in (*self._of(incident), *cuts):
+                away = max(incident.at - found.at, found.at - incident.until, 0.0)
+                if away < best.get(id(found), float("inf")):
+                    best[id(found)], self._whose[id(found)] = away, incident
+
     # --- Requests ---
 
     @cached_property
@@ -147,7 +172,7 @@ class Desk:
         begin, end = incident.at - BEFORE, incident.until + AFTER
         incident.dark = incident.service == servers.NGINX or not self._watched(incident.at)
         near = self._front.between(begin, end)
-        hits = requests.pair(self._of(incident), near)
+        hits = requests.pair([found for found in self._of(incident) if self._whose[id(found)] is incident], near)
         if self.blind:
             first, last = events.reach(incident)
             hits = requests.failed([found for found in near if first <= found.at <= last])
@@ -166,12 +191,17 @@ class Desk:
             made = replace(made, evidence=(*made.evidence, *more)) if more else made
             _add(incident, made)
         if incident.service == servers.LASTCALL:
-            cuts = self._cuts.between(begin, end)
+            cuts = [found for found in self._cuts.between(*_cut_reach(incident)) if self._whose[id(found)] is incident]
             incident.dark = incident.dark and not cuts
             for found in cuts:
                 _add(incident, requests.cut(found))
         for made in requests.late(scene):
             _add(incident, made)
+
+
+def _cut_reach(incident: Incident) -> tuple[float, float]:
+    """From when to when a cut may be this incident's: it is written down at once."""
+    return incident.at - incident.grain, incident.until + incident.grain
 
 
 def _as_complaint(what: Access) -> Complaint:

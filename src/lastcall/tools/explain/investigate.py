@@ -93,7 +93,7 @@ def investigate(asked: Question, now: float, progress: collect.Progress = silent
     _set_clocks(heard, findings.setup)
     everything = events.incidents(heard, findings.setup)
     desk = Desk(heard, findings.setup)
-    found = [*everything, *events.absorbed(everything, list(desk.unexplained(everything)))]
+    found = [*everything, *events.absorbed(everything, list(desk.unexplained(everything))), *desk.listed(everything)]
     chosen = [incident for incident in found if _asked(question, incident)]
     spans = collect.joined((i.at - assess.BEFORE, i.until + assess.AFTER) for i in chosen)
     for read in heard.reads:
@@ -103,6 +103,7 @@ def investigate(asked: Question, now: float, progress: collect.Progress = silent
     chosen += [incident for incident in alone if _asked(question, incident)]
     inquiry = Inquiry(ways, findings.zone, (one for _, one in heard.told), [*found, *alone])
     advisor = advise.Advisor(findings.facts)
+    desk.share(chosen)
     for incident in sorted(chosen, key=lambda incident: incident.at):
         desk.judge(incident)
         incident.ordered_by = inquiry.orderer(incident, max(now if asked.host else findings.latest, incident.at))

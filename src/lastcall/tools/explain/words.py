@@ -7,6 +7,7 @@ from typing import Final
 
 from lastcall.tools.explain.clock import Zone
 from lastcall.tools.explain.records import Class, Did, Event, Found, Happening, Incident, Quote
+from lastcall.tools.readers.servers import LASTCALL
 
 _CAUSES: Final = {
     "oom": "the kernel killed {workers} of it for want of memory",
@@ -78,6 +79,8 @@ def _said(incident: Incident, zone: Zone) -> str:
             return f"{name} was killed as a whole ({_signal(incident.cause)}) {when}"
         said = _CAUSES.get(incident.cause, "{workers} of it died of " + _signal(incident.cause)).format(workers=workers)
         return f"{name}: {said.replace('was', 'were') if many > 1 else said}, {when}"
+    if incident.service == LASTCALL and not incident.marks:
+        return f"{name} has cut requests {when}, and its cut list says why"
     if not incident.cause and not incident.marks:
         return f"{name} was away {when}, and no log says why: only the front noticed"
     verb = "told to reload" if incident.how == "reload" else "stopped"
