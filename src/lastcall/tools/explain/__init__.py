@@ -51,7 +51,7 @@ class HitRequest:
     @property
     def certainty(self) -> str:
         """In reconcile's words."""
-        return "certain" if self.confidence >= 0.95 else "likely" if self.confidence >= 0.6 else "possible"
+        return "certain" if self.confidence >= 0.99 else "likely" if self.confidence >= 0.6 else "possible"
 
 
 def hits(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from lastcall.tools.explain.order import Sign, order
 from lastcall.tools.explain.records import (
     BEGUN,
     NOT_BEGUN,
@@ -72,6 +73,12 @@ class Hit:
         return self.line.uri if self.line is not None else ""
 
     @property
+    def connection(self) -> str:
+        """The front's number of the client's connection."""
+        complaint = self.complaint.what if self.complaint is not None else None
+        return complaint.connection if isinstance(complaint, Complaint) else ""
+
+    @property
     def upstream(self) -> str:
         """The server's address, as the front writes it."""
         if self.complaint is not None and isinstance(self.complaint.what, Complaint):
@@ -119,19 +126,19 @@ def pair(complaints: Sequence[Found], accesses: Sequence[Found]) -> list[Hit]:
         if isinstance(found.what, Access):
             lines.setdefault((found.what.client, found.what.method, found.what.uri), []).append(found)
     used, hits = set[int](), list[Hit]()
-    for order, complaint in enumerate(complaints):
+    for place, complaint in enumerate(complaints):
         what = complaint.what
         assert isinstance(what, Complaint)
         listed = lines.get((what.client, what.method, what.uri), ())
         fitting = [found for found in listed if id(found) not in used and _fits(complaint, what, found)]
         if not fitting:
-            hits.append(Hit(complaint, None, order=order))
+            hits.append(Hit(complaint, None, order=place))
             continue
         best = min(fitting, key=lambda found: _distance(complaint, what, found))
         # a request that was tried at several servers is complained of several times
         if not (isinstance(best.what, Access) and best.what.tried > 1):
             used.add(id(best))
-        hits.append(Hit(complaint, best, order=order))
+        hits.append(Hit(complaint, best, order=place))
     return hits
 
 
@@ -335,14 +342,28 @@ def _ranked_at(reset: list[Hit], capacity: int | None, scene: Scene) -> list[Ver
     timed = all(hit.elapsed is not None for hit in reset)
     after = _finished_after(scene)
     running = None if capacity is None else max(capacity - round(after), 0)
-    if timed:
-        ordered = sorted(reset, key=lambda hit: -(hit.elapsed or 0.0))
-    else:
-        # a worker that is killed closes its connection at once; those in the queue go when the last one has gone
-        ordered = sorted(reset, key=lambda hit: (hit.fault is not Fault.CLOSED, hit.order))
-    place = {id(hit): at for at, hit in enumerate(ordered)}
-    doubt = scene.incident.how != "immediate" or after > 0
-    return [_by_place(hit, place[id(hit)], len(reset), running, timed=timed, doubt=doubt) for hit in reset]
+    broken = sorted(reset, key=lambda hit: hit.order)
+    signs = [Sign(hit.elapsed, hit.connection, later=hit.fault is not Fault.CLOSED) for hit in broken]
+    came = order(signs, running or 0)
+    place = {id(broken[at]): place for place, at in enumerate(came.places)}
+    torn = {id(broken[at]) for at in came.torn}
+    width = 0.1 if came.agreed else 0.3 if timed else 0.4
+    if scene.incident.how != "immediate" or after > 0:
+        width = max(2.5 * width, 0.6)  # how many were left is an estimate
+    return [
+        _torn(hit, running) if id(hit) in torn
+        else _by_place(hit, place[id(hit)], len(reset), running, timed=timed, width=width)
+        for hit in reset
+    ]  # fmt: skip
+
+
+def _torn(hit: Hit, running: int | None) -> Verdict:
+    """By its time it was running and by the order of the errors it was not, or the other way round: better to check it."""
+    why = (
+        f"it was reset {hit.elapsed or 0.0:.2f} s after it had been sent; the server was running {running}: whether "
+        "this one was among them, its time and the order of the errors do not agree"
+    )
+    return Verdict(Class.HALF_DONE, 0.5, why)
 
 
 _STATIC: Final = re.compile(
@@ -372,7 +393,7 @@ def _finished_after(scene: Scene) -> float:
     return count
 
 
-def _by_place(hit: Hit, place: int, many: int, running: int | None, *, timed: bool, doubt: bool) -> Verdict:
+def _by_place(hit: Hit, place: int, many: int, running: int | None, *, timed: bool, width: float) -> Verdict:
     elapsed = hit.elapsed
     waited = f" {elapsed:.2f} s after it had been sent" if elapsed is not None else ""
     if hit.fault is Fault.CLOSED:
@@ -391,23 +412,22 @@ def _by_place(hit: Hit, place: int, many: int, running: int | None, *, timed: bo
     if distance < 0 and many <= running:
         brief = elapsed is not None and elapsed < BRIEF
         why = f"it was reset{waited}, and there was a worker for each of the {many} that were"
-        return Verdict(Class.HALF_DONE, 0.6 if brief else 0.96 if timed else 0.9, why)
+        return Verdict(Class.HALF_DONE, 0.6 if brief else 0.97 if timed else 0.96, why)
     if distance < 0:
         return Verdict(
             Class.HALF_DONE,
-            _sure(-distance - 0.5, timed=timed, doubt=doubt),
+            _sure(-distance - 0.5, width),
             f"{reset}; the server was running {running}",
         )
-    sure = _sure(distance + 0.5, timed=timed, doubt=doubt)
+    sure = _sure(distance + 0.5, width)
     return Verdict(
         Class.NEVER_BEGUN, sure, f"{reset}; the server was running {running}, so that it still waited to be taken"
     )
 
 
-def _sure(distance: float, *, timed: bool, doubt: bool) -> float:
-    """The further from the border, the surer."""
-    width = (0.2 if timed else 0.4) * (2.5 if doubt else 1.0)
-    return round(min(0.97, 0.5 + 0.5 * distance / (distance + width)), 2)
+def _sure(distance: float, width: float) -> float:
+    """The further from the border, the surer; `width` is the distance at which a quarter of the doubt is left."""
+    return round(min(0.98, 0.5 + 0.5 * distance / (distance + width)), 2)
 
 
 # --- What is told of a request -----------------------------------------------
