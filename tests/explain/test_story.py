@@ -219,6 +219,28 @@ def test_quit_is_judged_by_the_grace_that_is_configured(folder: Path, timeout: s
     assert halves == (["7001", "7002"] if how == "immediate" else [])
 
 
+def test_who_began_before_another_that_was_answered_was_running(folder: Path) -> None:
+    """A grace that was used up: two outlived it, for they had been taken before those that were answered at its beginning."""
+    log = (
+        night.FPM_LOG.replace("Terminating ...", "Finishing ...")
+        .replace("25-Jun-2017 05:28:01] NOTICE: exit", "25-Jun-2017 05:28:11] NOTICE: exit")
+        .replace("25-Jun-2017 05:28:03", "25-Jun-2017 05:28:11")
+    )
+    conf = night.FPM.replace("[global]\n", "[global]\nprocess_control_timeout = 10s\n")
+    init = night.INIT.replace("$prog\n}", "$prog -QUIT\n}", 1)
+    end = "25/Jun/2017:05:28:11 +0800"
+    access = "".join(
+        (night.answered(6001, 200, 0.2), night.answered(6002, 200, 0.2), night.answered(7002, 502, 12.0, at=end),
+         night.answered(7001, 502, 12.9, at=end), night.answered(7003, 502, 9.0, at=end))
+    )  # fmt: skip
+    errors = "".join(night.complaint(order, night.RESET, at="2017/06/25 05:28:11") for order in (7001, 7002, 7003))
+    root = night.lay(folder, var_log_php_fpm_error_log=log, php_fpm_conf=conf, php_fpm=init, access_log=access)
+    (root / "var/log/nginx/error.log").write_text(errors)
+    (incident,) = found("--root", root)["incidents"]
+    assert (incident["cause"], incident["how"]) == ("QUIT", "graceful")
+    assert classes(incident) == {"7001": "half-done", "7002": "half-done", "7003": "never-begun"}
+
+
 def test_a_reload_cuts_those_at_work_and_lets_the_others_wait(folder: Path) -> None:
     """USR2 keeps the listener: without a grace, whoever was reset was running; whoever waited was answered late."""
     log = night.FPM_LOG.replace("Terminating ...", "Reloading in progress ...")

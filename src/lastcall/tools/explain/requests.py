@@ -8,7 +8,7 @@ taken first, and a server takes no more than it has workers. Where not even the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -340,16 +340,15 @@ def _ranked(reset: list[Hit], scene: Scene) -> list[Verdict]:
 def _ranked_at(reset: list[Hit], capacity: int | None, scene: Scene) -> list[Verdict]:
     """The same, of those who came to one listener."""
     timed = all(hit.elapsed is not None for hit in reset)
-    after = _finished_after(scene)
-    running = None if capacity is None else max(capacity - round(after), 0)
+    running, counted = (None, True) if capacity is None else _running(reset, capacity, scene)
     broken = sorted(reset, key=lambda hit: hit.order)
     signs = [Sign(hit.elapsed, hit.connection, later=hit.fault is not Fault.CLOSED) for hit in broken]
     came = order(signs, running or 0)
     place = {id(broken[at]): place for place, at in enumerate(came.places)}
     torn = {id(broken[at]) for at in came.torn}
     width = 0.1 if came.agreed else 0.3 if timed else 0.4
-    if scene.incident.how != "immediate" or after > 0:
-        width = max(2.5 * width, 0.6)  # how many were left is an estimate
+    if not counted:
+        width = max(2.5 * width, 0.6)
     return [
         _torn(hit, running) if id(hit) in torn
         else _by_place(hit, place[id(hit)], len(reset), running, timed=timed, width=width)
@@ -372,13 +371,33 @@ _STATIC: Final = re.compile(
 )
 
 
-def _finished_after(scene: Scene) -> float:
-    """How many of those who were running were answered after the order to stop; of its own second, half of them."""
+def _running(reset: Sequence[Hit], capacity: int, scene: Scene) -> tuple[int, bool]:
+    """How many were running when it was over, and whether that is counted; else it is an estimate.
+
+    As many as there are workers were running when the order to stop came, without those that were answered since. Of those
+    that were answered in the second of the order, half were answered before it. But whoever had begun before another that
+    was answered had been taken before it, and is one of those who were running.
+    """
     incident = scene.incident
     if incident.how in ("immediate", "crash"):
-        return 0.0
+        return capacity, incident.how == "immediate"
+    answered = list(_answered(scene))
+    since = sum(found.at >= incident.at + incident.grain for found, _ in answered)
+    around = sum(
+        found.at < incident.at + incident.grain and found.until > incident.at + incident.grain / 2
+        for found, _ in answered
+    )
+    took = [(found.at, line.upstream if line.upstream is not None else line.took) for found, line in answered]
+    last = max((at - seconds for at, seconds in took if seconds is not None), default=float("-inf"))
+    taken = sum(hit.elapsed is not None and hit.at + hit.grain - hit.elapsed < last for hit in reset)
+    most = max(capacity - since, 0)
+    return min(max(most - around // 2, taken), most), around == 0 or taken >= most
+
+
+def _answered(scene: Scene) -> Iterator[tuple[Found, Access]]:
+    """What the server has answered until it was gone."""
+    incident = scene.incident
     end = incident.gone.until if incident.gone is not None else incident.until
-    count = 0.0
     lines = [(found, found.what) for found in scene.answered if isinstance(found.what, Access)]
     known = any(line.upstream is not None for _, line in lines)
     for found, line in lines:
@@ -386,11 +405,7 @@ def _finished_after(scene: Scene) -> float:
             continue
         if line.upstream is None if known else _STATIC.search(line.uri):
             continue  # the front has answered it by itself
-        if found.at >= incident.at + incident.grain:
-            count += 1.0
-        elif found.until > incident.at + incident.grain / 2:
-            count += 0.5
-    return count
+        yield found, line
 
 
 def _by_place(hit: Hit, place: int, many: int, running: int | None, *, timed: bool, width: float) -> Verdict:
