@@ -220,7 +220,7 @@ def test_quit_is_judged_by_the_grace_that_is_configured(folder: Path, timeout: s
 
 
 def test_who_began_before_another_that_was_answered_was_running(folder: Path) -> None:
-    """A grace that was used up: two outlived it, for they had been taken before those that were answered at its beginning."""
+    """A grace that was used up: two outlived it, for they had been taken before two that were answered at its beginning."""
     log = (
         night.FPM_LOG.replace("Terminating ...", "Finishing ...")
         .replace("25-Jun-2017 05:28:01] NOTICE: exit", "25-Jun-2017 05:28:11] NOTICE: exit")

@@ -28,6 +28,7 @@ class Clients:
         self._ahead = float(plan["ahead"])
         self._file = written.open("a")
         self._lock = threading.Lock()
+        self._turns = threading.Lock()
         self._own = threading.local()
 
     def now(self) -> float:
@@ -39,10 +40,16 @@ class Clients:
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
 
+    def turn(self) -> None:
+        """No two requests begin at the same time: who came first is to be clear, and the answer not a matter of luck."""
+        with self._turns:
+            threading.Event().wait(self.plan["gap"])
+
     def ask(self, kind: dict[str, Any], order: str) -> bool:
         """One request; whether it was answered with 200."""
-        began, status, error = self.now(), 0, ""
         connection = self._connection(kind)
+        self.turn()
+        began, status, error = self.now(), 0, ""
         method, uri = kind.get("method", "POST"), kind.get("uri", "/gift?order={order}").format(order=order)
         body = f'{{"present": "{order}"}}' if method == "POST" else None
         try:

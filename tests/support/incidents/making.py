@@ -25,6 +25,8 @@ EARLY_S: Final = 8.0
 """Seconds of load before the minute: every worker has been busy for long."""
 ARM_S: Final = 3.0
 """What it takes to write all tables of cron, before that: it looks at them when the minute begins."""
+GAP_S: Final = 0.25
+"""Seconds between the beginnings of two requests of one machine, at least: the cut of all is seen within less."""
 PLAY_S: Final = 150.0
 """Longer than all of it takes."""
 MORNING_S: Final = 5.0
@@ -114,8 +116,8 @@ class Act:
     def _load(self) -> subprocess.Popen[bytes]:
         scene = self.scene
         plan = {
-            "seed": scene.name, "first": self._first, "clients": scene.clients, "step": scene.step, "keep": scene.keep,
-            "until": self._at + scene.late, "ahead": self._ahead, "kinds": scene.kinds,
+            "seed": scene.name, "first": self._first, "clients": scene.clients, "step": scene.step, "gap": GAP_S,
+            "keep": scene.keep, "until": self._at + scene.late, "ahead": self._ahead, "kinds": scene.kinds,
             "once": [{**kind, "at": self._at + kind["after"]} for kind in scene.once],
         }  # fmt: skip
         program = [sys.executable, "-I", "-S", str(HERE / "load.py")]

@@ -34,13 +34,13 @@ class Scene:
     after: float = 0.0
     own_init: bool = False
     clients: int = 12
-    step: tuple[float, float] = (1.0, 3.0)
+    step: tuple[float, float] = (2.0, 4.0)
     """Seconds between the two ledgers, at least and at most: somebody is there at any time."""
     kinds: tuple[Mapping[str, Any], ...] = ()
     """Requests of another kind: `share` of all."""
     once: tuple[Mapping[str, Any], ...] = ()
     """Requests that come once: `after` seconds after the time of the incident."""
-    late: float = 6.0
+    late: float = 8.0
     """Seconds of load after it: the service is back by then."""
     memory: int = 0
     """Mebibytes that php-fpm may take, all in all: the kernel sees to it."""
@@ -223,8 +223,8 @@ def _kept() -> list[Scene]:
 def _people() -> list[Scene]:
     """A deploy and a colleague: each some seconds after cron did something harmless."""
     timed, plain = Layout(fpm_access=FORMAT), Layout(timed=False, plain_syslog=True)
-    deployed: dict[str, Any] = {"ordered": deploys, "act": deploy, "after": 3.4, "late": 9.0}
-    by_hand: dict[str, Any] = {"ordered": anna, "act": anna_restarts, "after": 2.6, "late": 8.0, "clients": 6}
+    deployed: dict[str, Any] = {"ordered": deploys, "act": deploy, "after": 3.4, "late": 10.0}
+    by_hand: dict[str, Any] = {"ordered": anna, "act": anna_restarts, "after": 2.6, "late": 10.0, "clients": 6}
     return [
         Scene("deploy-timed", "QUIT", "immediate", timed, **deployed),
         Scene("deploy-plain", "QUIT", "immediate", replace(plain, tcp=True), **deployed),
