@@ -286,14 +286,14 @@ def _resets(reset: list[Hit], scene: Scene) -> list[Verdict]:
             f"whoever was running had time to finish{bound}; this one had been let in by the kernel, waited to be taken, "
             "and was reset when the server closed"
         )
-        return [Verdict(Class.NEVER_BEGUN, 0.96 if bound else 0.8, why) for _ in reset]
+        return [Verdict(Class.NEVER_BEGUN, 0.98 if bound else 0.8, why) for _ in reset]
     return _ranked(reset, scene)
 
 
 def _crashed(reset: Sequence[Hit], scene: Scene) -> list[Verdict]:
     """A worker that dies takes along the one request that it runs."""
     deaths = scene.deaths or len(reset)
-    sure = 0.97 if len(reset) <= deaths else max(0.3, deaths / len(reset))
+    sure = 0.98 if len(reset) <= deaths else max(0.3, deaths / len(reset))
     why = "its connection broke when a worker died"
     if len(reset) > deaths:
         why += f"; {len(reset)} broke, and {deaths} workers died"
@@ -320,7 +320,7 @@ def _reloaded(hit: Hit, scene: Scene) -> Verdict:
             Class.NEVER_BEGUN, 0.6, "the server closed a kept connection while the request was on its way to it"
         )
     return Verdict(
-        Class.HALF_DONE, 0.96,
+        Class.HALF_DONE, 0.98,
         "it was running: the server kept its listener and whoever waited at it, and only killed those at work",
     )  # fmt: skip
 
@@ -346,7 +346,7 @@ def _ranked_at(reset: list[Hit], capacity: int | None, scene: Scene) -> list[Ver
     came = order(signs, running or 0)
     place = {id(broken[at]): place for place, at in enumerate(came.places)}
     torn = {id(broken[at]) for at in came.torn}
-    width = 0.1 if came.agreed else 0.3 if timed else 0.4
+    width = 0.05 if came.agreed else 0.25
     if not counted:
         width = max(2.5 * width, 0.6)
     return [
@@ -427,7 +427,7 @@ def _by_place(hit: Hit, place: int, many: int, running: int | None, *, timed: bo
     if distance < 0 and many <= running:
         brief = elapsed is not None and elapsed < BRIEF
         why = f"it was reset{waited}, and there was a worker for each of the {many} that were"
-        return Verdict(Class.HALF_DONE, 0.6 if brief else 0.97 if timed else 0.96, why)
+        return Verdict(Class.HALF_DONE, 0.6 if brief else 0.98, why)
     if distance < 0:
         return Verdict(
             Class.HALF_DONE,
