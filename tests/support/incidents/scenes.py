@@ -163,8 +163,8 @@ _TERM: Final = f"{OWN_INIT} restart >/dev/null 2>&1"
 _QUIT: Final = "/usr/sbin/service php8.2-fpm restart >/dev/null"
 _IN_UTC: Final = ("env", "TZ=UTC")
 """As in a container: php-fpm's clock has another zone than everybody else's."""
-_LONG: Final = tuple({"after": after, "headers": {"X-Step": "16"}} for after in (-3.0, -2.5, -2.0, -1.5))
-"""Requests that outlive a grace of ten seconds."""
+_LONG: Final = tuple({"after": after, "headers": {"X-Step": "26"}} for after in (-6.0, -5.5, -5.0, -4.5))
+"""Requests that outlive a grace of ten seconds, so early that others, which came later, are answered within it."""
 _EATERS: Final = tuple({"after": after, "headers": {"X-Eat": "400", "X-Step": "2"}} for after in (0.2, 1.4, 2.6))
 """Requests that take more memory than there is."""
 _DIGGERS: Final = tuple({"after": after, "headers": {"X-Dig": "1"}} for after in (0.3, 2.2))
