@@ -18,7 +18,7 @@ from typing import Any, Final
 from support.incidents.machine import HERE, Machine
 from support.incidents.scenes import Scene, Sender
 from support.incidents.shop import DATA, furnish, open_shop
-from support.memory import kernel_limits, limited
+from support.memory import limited
 from support.processes import eventually
 
 EARLY_S: Final = 8.0
@@ -37,15 +37,10 @@ ORDERS: Final = 3000
 
 
 def make(scenes: Sequence[Scene], work: Path, out: Path) -> None:
-    """All of them, into `out`/NAME/. It takes one to two minutes: cron's clock has no seconds.
-
-    One that needs a memory cgroup is left out where there can be none.
-    """
+    """All of them, into `out`/NAME/. It takes one to two minutes: cron's clock has no seconds."""
     with contextlib.ExitStack() as stack:
         acts = [
-            Act(scene, work / scene.name, FIRST_ORDER + 10_000 * number, stack)
-            for number, scene in enumerate(scenes)
-            if not scene.memory or kernel_limits()
+            Act(scene, work / scene.name, FIRST_ORDER + 10_000 * number, stack) for number, scene in enumerate(scenes)
         ]
         apart, together = ([act for act in acts if bool(act.scene.days) is own] for own in (True, False))
         with ThreadPoolExecutor(len(acts)) as stages:
