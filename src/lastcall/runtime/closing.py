@@ -36,6 +36,8 @@ CLOSING_MAX: Final = 5.0
 """Seconds after which a queue is closed as soon as it is empty, though clients still get in: see `_freeze`."""
 LOOK: Final = 0.02
 """Seconds between two looks at the queue."""
+BACKLOG: Final = 65535
+"""How long the queue may become while it is closed; the kernel has an upper bound of its own (net.core.somaxconn)."""
 
 _SO_ATTACH_FILTER: Final = 26
 _SO_DETACH_FILTER: Final = 27
@@ -71,6 +73,8 @@ class Closing:
                 _shut(listener)
             elif _freeze(listener.sock):
                 self._frozen.append(listener)
+                # Whoever was turned away by a full queue comes back, and many in one moment: they were turned away in one.
+                listener.sock.listen(BACKLOG)
 
     @property
     def over(self) -> bool:

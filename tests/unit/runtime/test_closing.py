@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
@@ -54,3 +55,15 @@ def test_a_queue_that_was_full_is_waited_for_longer(listener: Listener, inbox: I
         assert not end.over
         end.look(2 * HALF_OPEN_MAX)
         assert end.over
+
+
+def test_a_queue_that_was_full_is_made_longer(listener: Listener, inbox: Inbox) -> None:
+    """Whoever was turned away in one moment comes back in one, too: TCP_INFO of a listener has the length (tcpi_sacked)."""
+    before = length(listener.sock)
+    Closing([listener], inbox, 0.0)
+    assert before == 1
+    assert length(listener.sock) > 100
+
+
+def length(sock: socket.socket) -> int:
+    return int(struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32), 28)[0])
