@@ -35,6 +35,8 @@ pytestmark = [
 ]
 
 EXPLAIN_S: Final = 60.0
+LATE: Final = timedelta(seconds=30)
+"""What is ordered at some time happens by then, also where a processor is shared by thirty machines and other tests."""
 NEAR: Final = timedelta(seconds=3)
 """As near as logs with whole seconds, and cron, come to the time that it was ordered for."""
 SAID: Final = 0.5
@@ -159,7 +161,7 @@ def test_the_cause_is_named(explained: Machines, name: str) -> None:
     truth, incident = explained[name].truth, explained[name].incident
     assert explained[name].code == 1
     assert (incident["service"], incident["cause"], incident["how"]) == ("php-fpm", truth["cause"], truth["how"])
-    assert abs(datetime.fromisoformat(incident["at"]) - datetime.fromisoformat(truth["at"])) <= NEAR
+    assert -NEAR <= datetime.fromisoformat(incident["at"]) - datetime.fromisoformat(truth["at"]) <= LATE
 
 
 @pytest.mark.parametrize("name", INCIDENTS)
