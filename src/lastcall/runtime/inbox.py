@@ -124,9 +124,8 @@ class Inbox:
             except (BlockingIOError, InterruptedError):
                 return None
             except OSError:
-                return (
-                    None  # EMFILE is reported as a packet without rights; anything else has no connection in it either
-                )
+                # EMFILE is reported as a packet without rights; anything else has no connection in it either.
+                return None
             for level, kind, data in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     (fd,) = array.array("i", data[:4])
