@@ -59,6 +59,10 @@ def app(environ: dict[str, object], start_response: Callable[..., object]) -> It
         return stream("/" + path.removeprefix("/stream/"))
     elif path.startswith("/print/"):
         print(path.removeprefix("/print/"), flush=True)
+    elif path == "/hush":
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - as little as can be
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
     attempt = str(environ.get("lastcall.attempt", 1))
     headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body))), ("X-Attempt", attempt)]
     start_response("200 OK", headers)

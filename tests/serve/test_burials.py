@@ -15,7 +15,7 @@ import pytest
 
 from support import http
 from support.lastcall import Server
-from support.processes import eventually
+from support.processes import eventually, state
 
 Shop = Callable[..., Server]
 DIES_READY = """
@@ -31,14 +31,6 @@ if (here / "trap").exists():
     boot._may_serve = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 """
 """An application whose worker dies the moment that it has said that it is ready."""
-
-
-def state(pid: int) -> str:
-    """R, S, T, Z; "" when nobody has this pid."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
 
 
 @contextmanager

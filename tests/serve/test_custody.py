@@ -91,6 +91,35 @@ def test_a_safe_request_is_run_again_on_the_same_connection(
     assert asked.worker != first
 
 
+def test_a_worker_is_in_custody_whatever_the_one_before_has_closed(shop: Shop, folder: Path) -> None:
+    """An application lets go of its output; in the next worker the master's ends have numbers that are its own."""
+    server = shop("--catch-output", "--workers", "1")
+    (first,) = server.workers()
+    assert pipes(server) == 2
+    http.get(server.http_address, "/hush")
+    eventually(lambda: pipes(server) == 0, "the master has heard that nobody writes there")
+    assert server.command("scale", "+1").returncode == 0, server.everything()
+    eventually(lambda: [each.stage for each in server.status().workers] == ["ready"] * 2, "the new one is there")
+    (second,) = set(server.workers()) - {first}
+    one, two = (ask(server, folder, "POST", name, b"order") for name in ("one", "two"))
+    asked, other = (one, two) if one.worker == second else (two, one)
+    kill(second)
+    assert asked.answer().status == 503
+    other.end.touch()
+    assert other.answer().status == 200
+    server.wait_log(f"child {second} exited on signal 9")
+    kill(first)
+    eventually(lambda: [each.stage for each in server.status().workers] == ["ready"] * 2, "the pool is whole")
+    for number in range(20):
+        http.get(server.http_address, f"/print/number-{number}-of-20")
+        server.wait_log(f"number-{number}-of-20")
+
+
+def pipes(server: Server) -> int:
+    """How many ends of pipes the master has."""
+    return sum(str(file.readlink()).startswith("pipe:") for file in Path(f"/proc/{server.pid}/fd").iterdir())
+
+
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_a_request_that_may_have_done_something_gets_an_honest_answer(shop: Shop, folder: Path, threads: str) -> None:
     """POST: 503, what had begun, and how far it had got, as far as anybody knows."""

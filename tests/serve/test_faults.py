@@ -21,7 +21,7 @@ from lastcall.core import cuts
 from lastcall.runtime import cutlist
 from support import http
 from support.lastcall import Server, Servers
-from support.processes import ROOT, eventually
+from support.processes import ROOT, eventually, state
 
 FAULTS: Final = {
     "master": {
@@ -98,6 +98,7 @@ class Scene:
         stages = ["ready"] * 2
         eventually(lambda: [worker.stage for worker in self.server.status().workers] == stages, "the pool is whole")
         eventually(lambda: len(self.server.workers()) == 2, "nobody else is there")
+        eventually(lambda: state(self.server.pid) == "S", "the master has done with whoever asked it")
         return len(list(Path(f"/proc/{self.server.pid}/fd").iterdir())), len(self.server.processes())
 
     def _ask(self, method: str, end: Path) -> Asked:

@@ -222,6 +222,14 @@ def comm(pid: int) -> str:
         return ""
 
 
+def state(pid: int) -> str:
+    """R, S, T, Z; "" when nobody has this pid."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
 def sockets(pid: int) -> int:
     """How many sockets a process holds."""
     count = 0

@@ -379,6 +379,7 @@ class OutputReader:
         """Every writer is gone, and what they wrote has been read."""
 
     def fileno(self) -> int:
+        """Its number; -1 once it is closed, for by then the number may be somebody else's."""
         return self._fd
 
     @property
@@ -399,7 +400,9 @@ class OutputReader:
 
     def leave(self) -> None:
         """In another process: close our copy of the pipe, without reading what is the master's to read."""
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
         self.closed = True
 
     def close(self) -> list[notes.Said]:
@@ -408,8 +411,7 @@ class OutputReader:
         for _ in range(PIPE_MAX // READ_MAX):
             if not self.closed:
                 said += self.read()
-        os.close(self._fd)
-        self.closed = True
+        self.leave()
         return said + self._notes(self._lines.flush())
 
     def _notes(self, lines: list[str]) -> list[notes.Said]:

@@ -68,6 +68,8 @@ class Orphan:
         reader = self._outputs.get(fd)
         if reader is not None:
             self._relay(reader)
+            if reader.closed:  # the end would be readable for ever
+                self._poll.unregister(fd)
             return False
         assert self._bequest is not None
         try:
@@ -112,8 +114,9 @@ class Orphan:
         assert self._bequest is not None
         self._leave_at = None
         self._poll.unregister(self._bequest.door)
-        for fd in self._outputs:
-            self._poll.unregister(fd)
+        for fd, reader in self._outputs.items():
+            if not reader.closed:
+                self._poll.unregister(fd)
         self._outputs.clear()
 
     # --- The end --------------------------------------------------------------------------
