@@ -82,13 +82,13 @@ def listed(server: Server) -> list[cuts.Cut]:
 
 def assert_named(scene: Stage, verdict: Verdict) -> None:
     """Every failure is a 503, the cut list has exactly those that have failed, and the ledgers know of no others."""
-    failed = {one.id.replace("/", ".") for one in verdict.requests if not one.yes}
+    failed = {one.id for one in verdict.requests if not one.yes}
     assert {one.what for one in verdict.requests if not one.yes} <= {"503"}, f"{scene.ways.logged()}\n{verdict}"
     cut = [each for each in listed(scene.server) if each.uri == PATH]
     assert {each.done for each in cut} <= {"answered 503"}, cut
     assert sorted(each.request_id for each in cut) == sorted(failed)
     findings = verdict.findings
-    suspects = {order.replace("/", ".") for order in (*findings.half_done, *findings.done_not_told)}
+    suspects = {*findings.half_done, *findings.done_not_told}
     assert suspects <= failed, suspects - failed
     assert not findings.told_but_missing
     assert not findings.sent_twice

@@ -36,7 +36,7 @@ def left(scene: Stage) -> tuple[int, int, int, int]:
 
 def ids(seen: list[Seen]) -> set[str]:
     """As the header says them."""
-    return {one.id.replace("/", ".") for one in seen}
+    return {one.id for one in seen}
 
 
 def descriptors(pid: int) -> int:
@@ -121,7 +121,7 @@ def test_orders_are_answered_or_refused_in_words_and_listed_whoever_dies_when(
     answered = {cut.request_id for cut in listed(scene.server) if cut.done == "answered 503"}
     assert answered == ids(failed), answered ^ ids(failed)
     findings = verdict.findings
-    suspects = {order.replace("/", ".") for order in (*findings.half_done, *findings.done_not_told)}
+    suspects = {*findings.half_done, *findings.done_not_told}
     assert suspects <= answered, suspects - answered
     assert not findings.told_but_missing
     assert not findings.sent_twice

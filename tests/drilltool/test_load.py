@@ -158,7 +158,7 @@ def test_the_same_seed_is_the_same_load(folder: Path) -> None:
     """Ids do not depend on chance, and every client asks as often as it was told to."""
     with server(say(OK)) as address:
         ids = [sorted(one.id for one in one_load(folder, address, 3, keep=False)) for _ in range(2)]
-    assert ids[0] == ids[1] == ["front/0-00001", "front/0-00002", "front/0-00003"]
+    assert ids[0] == ids[1] == ["front.0-00001", "front.0-00002", "front.0-00003"]
 
 
 # --- How requests are sent -------------------------------------------------------------------

@@ -38,10 +38,10 @@ APP = """\
 import pathlib
 
 def app(environ, start_response):
-    order = environ["wsgi.input"].read().decode()
+    orders = {"first": environ["HTTP_X_REQUEST_ID"], "second": environ["wsgi.input"].read().decode()}
     for name in environ["PATH_INFO"].strip("/").split("+"):
         with pathlib.Path(__file__).with_name(name).open("a") as ledger:
-            ledger.write(order + "\\n")
+            ledger.write(orders[name] + "\\n")
     start_response("200 OK", [("Content-Length", "0")])
     return []
 """

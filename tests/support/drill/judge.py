@@ -147,7 +147,7 @@ def _amiss(findings: Findings) -> list[str]:
 
 def front_of(order: str) -> str:
     """The front that an order came through: its id begins with it."""
-    return order.partition("/")[0]
+    return order.rpartition(".")[0]
 
 
 # --- For people ------------------------------------------------------------------------------

@@ -173,8 +173,8 @@ class _Rehearsal:
     def _fire(self, step: Step) -> None:
         """The operation, while a request of its own is held at that step."""
         number = len(self.evidence.restarts)
-        probe = Probe(self.stage.client("probe"), self.stage.request(), f"{number}.{step}", step, self.settings.timeout)
-        hold = None if step in CLIENTS else self.stage.hold(f"probe/{probe.name}-1", step)
+        probe = Probe(self.stage.client("probe"), self.stage.request(), f"{number}-{step}", step, self.settings.timeout)
+        hold = None if step in CLIENTS else self.stage.hold(probe.order(), step)
         probe.start()
         at_step = probe.reached if hold is None else hold.reached
         if not at_step.wait(self.settings.timeout):

@@ -40,7 +40,7 @@ class Client(msgspec.Struct, frozen=True):
     """Somebody who asks one request after the other."""
 
     front: str
-    """The name under which it is judged; ids begin with it."""
+    """The name under which it is judged; ids begin with it, and a dot."""
     address: str
     fastcgi: bool = False
     keep: bool = True
@@ -63,7 +63,7 @@ class Request(msgspec.Struct, frozen=True):
         """The bytes of one request. It says who it is in X-Request-Id, too."""
         target = filled(self.target, name, number)
         body = None if self.body is None else filled(self.body, name, number).encode()
-        headers = (("X-Request-Id", name.replace("/", ".")), *self.headers.items())
+        headers = (("X-Request-Id", name), *self.headers.items())
         if client.fastcgi:
             return fastcgi_request(self.method, target, body, headers, keep=client.keep, params=self.params)
         return http_request(self.method, target, body, headers, keep=client.keep)
@@ -127,7 +127,7 @@ class Asker:
     def begin(self, now: float, arrived: float) -> None:
         """The next request."""
         self._asked += 1
-        self._id = f"{self.client.front}/{self._number}-{self._asked:05}".replace(" ", "_")
+        self._id = f"{self.client.front}.{self._number}-{self._asked:05}".replace(" ", "_")
         self._began, self._turn = arrived, now
         self._answer = FastCgiAnswer() if self.client.fastcgi else HttpAnswer()
         self._out = self._plan.request.encode(self.client, self._number, self._id)

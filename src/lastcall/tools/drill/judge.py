@@ -243,8 +243,8 @@ def _numbered(texts: Iterable[str]) -> Mapping[str, int]:
 
 
 def _client(one: Seen) -> str:
-    """`HTTP 3` of `HTTP/3-00012`."""
-    front, _, rest = one.id.partition("/")
+    """`HTTP 3` of `HTTP.3-00012`."""
+    front, _, rest = one.id.rpartition(".")
     return f"{front} {rest.partition('-')[0]}".strip()
 
 

@@ -111,7 +111,7 @@ class Probe(threading.Thread):
 
     def _exchange(self, sock: socket.socket, number: str, step: Step | None) -> None:
         began = time.monotonic()
-        data = self._request.encode(self._client, 0, self._id(number))
+        data = self._request.encode(self._client, 0, self.order(number))
         at = {Step.CONNECTED: 0, Step.HALF_HEAD: _head(data) // 2, Step.HALF_BODY: (_head(data) + len(data)) // 2}
         answer: Answer = FastCgiAnswer() if self._client.fastcgi else HttpAnswer()
         error: OSError | None = None
@@ -129,13 +129,14 @@ class Probe(threading.Thread):
             error = error or broken
         self._tell(number, began, _outcome(answer, error), answer.status if answer.done else 0, str(error or ""))
 
-    def _id(self, number: str) -> str:
-        return f"{self._client.front}/{self.name}-{number}"
+    def order(self, number: str = "1") -> str:
+        """The id of its first request, or of the second."""
+        return f"{self._client.front}.{self.name}-{number}"
 
     def _tell(self, number: str, began: float, outcome: Outcome, status: int, detail: str) -> None:
         took = time.monotonic() - began
         seen = Seen(
-            self._id(number), self._client.front, outcome, status, began, took, number != "1", False, detail,
+            self.order(number), self._client.front, outcome, status, began, took, number != "1", False, detail,
             str(self._step or ""),
         )  # fmt: skip
         self.seen.append(seen)
