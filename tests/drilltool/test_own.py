@@ -81,6 +81,17 @@ def test_ledgers_that_do_not_agree_are_found(drilled: Drilled, folder: Path) -> 
     assert (code, run.verdict.strength) == (1, Strength.PROVED)
 
 
+def test_ledgers_with_ids_of_another_kind_are_said_to_be_so(drilled: Drilled, folder: Path) -> None:
+    """Else it would look as if all had been lost."""
+    description = folder / described(folder, "first+second")
+    description.write_text(description.read_text().replace("cat ", "sed s/^/order-/ "))
+    drill, _ = drilled("--target", description.name, "--strategy", "reload", *SHORT)
+    (run,) = drill.runs
+    (reason,) = [each for each in run.reasons if each.what == "told 200, not done"]
+    assert "they print 'order-HTTP." in reason.why
+    assert "a request is called 'HTTP." in reason.why
+
+
 def test_a_server_that_runs_is_drilled_and_left_running(drilled: Drilled, serve: Servers) -> None:
     """One command is all that is known of it; at the clients' steps, too."""
     server = serve("support.drill.apps:app", "--app-dir", str(ROOT / "tests"), "--workers", "2")

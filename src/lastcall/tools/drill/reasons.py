@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from lastcall.tools.drill.judge import Judgement
 from lastcall.tools.drill.outcomes import HARM, Amiss, Outcome
 from lastcall.tools.drill.results import Path, Reason
@@ -35,6 +37,9 @@ class Case:
         """php-fpm as it comes: its graceful signals give no grace."""
         return self.settings.get("process_control_timeout") == "0"
 
+
+SHOWN: Final = 64
+"""Characters of an id from the user's ledger."""
 
 # --- Why -------------------------------------------------------------------------------------
 
@@ -126,10 +131,26 @@ def reasons(case: Case, judgement: Judgement, errors: Sequence[tuple[float, str,
     lost = Counter(one.what for one in judgement.lost if not one.yes)
     books = [(kind, amiss[kind]) for kind in (*HARM, Amiss.UNTOLD) if amiss[kind]]
     found = [Reason(count, str(kind), _WHY[kind](case)) for kind, count in books]
+    strangers = _strangers(judgement)
+    if strangers:
+        found = [msgspec.structs.replace(each, why=f"{each.why}. {strangers}") for each in found]
     for what, count in lost.most_common():
         why = _WHY[what](case) if what in _WHY else "the server answered with an error"
         found.append(Reason(count, what, why + _logged(what, errors)))
     return found
+
+
+def _strangers(judgement: Judgement) -> str:
+    """Ledgers that know of no request at all are those of something else, or say who it is in another way."""
+    books = judgement.books
+    written = [*books.first, *books.second] if books is not None else []
+    asked = {one.id for one in judgement.requests}
+    if not written or asked.intersection(written):
+        return ""
+    return (
+        f"But the ledgers have none of the ids that were asked: they print {written[-1][:SHOWN]!r}, and a request is called "
+        f"{min(asked)!r}. Write down what is in X-Request-Id, or {{id}} of the body"
+    )
 
 
 LOGGED: Mapping[str, str] = {
