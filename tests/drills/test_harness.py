@@ -14,7 +14,7 @@ from support.drill.judge import Ledgers, Row, Verdict, by_front, cells, table
 
 
 def seen(number: int, *, began: float, took: float = 0.01, status: int = 200, front: str = "a b") -> Seen:
-    return Seen(f"{front.replace(' ', '_')}/{number}", front, Outcome.ANSWERED, status, began, took, True)
+    return Seen(f"{front.replace(' ', '_')}.{number}", front, Outcome.ANSWERED, status, began, took, True)
 
 
 def test_the_gap_is_the_longest_time_without_a_success() -> None:
@@ -48,16 +48,16 @@ def test_a_verdict_tells_fronts_and_kinds_of_loss_apart() -> None:
         seen(4, began=3, front="c"),
         Seen("", "c", Outcome.LEFT, 0, 4, 0, True),
     ]
-    ledgers = Ledgers(presents=["a_b/1", "a_b/2", "c/4", "c/4"], orders=["a_b/1", "c/4"])
+    ledgers = Ledgers(presents=["a_b.1", "a_b.2", "c.4", "c.4"], orders=["a_b.1", "c.4"])
     verdict = Verdict("TERM", orders, [Mark(1.0, 1.1)], ledgers, {"c": 1})
     ab, c = verdict.rows()
     assert (ab.requests, ab.errors, ab.half_done, ab.left, ab.logged) == (3, {"502": 2}, 1, 0, 0)
     assert (c.requests, c.errors, c.half_done, c.left, c.logged) == (1, {}, 1, 1, 1)
     whole = verdict.whole()
     assert (whole.requests, whole.lost, whole.half_done, whole.logged) == (4, 2, 2, 1)
-    assert verdict.findings.half_done == ("a_b/2",)
-    assert verdict.findings.sent_twice == ("c/4",)
-    assert verdict.findings.failed == ("a_b/3",)
+    assert verdict.findings.half_done == ("a_b.2",)
+    assert verdict.findings.sent_twice == ("c.4",)
+    assert verdict.findings.failed == ("a_b.3",)
     with pytest.raises(AssertionError):
         verdict.assert_flawless()
 

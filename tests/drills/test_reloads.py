@@ -15,7 +15,7 @@ from support import fcgi, http
 from support.drill import operators
 from support.drill.fronts import DIRECT
 from support.drill.stage import Stage, rehearse
-from support.processes import connect, eventually, sockets
+from support.processes import connect, eventually, holds
 
 KEPT_TCP = tuple(front for front in DIRECT if front.keep and not front.unix)
 KEPT = tuple(front for front in DIRECT if front.keep)
@@ -208,7 +208,7 @@ def test_a_connection_survives_reloads_whatever_it_is_in_the_middle_of(stage: St
 
 def _sockets(scene: Stage) -> int:
     """How many the workers hold."""
-    return sum(sockets(worker) for worker in scene.server.workers())
+    return sum(holds(worker, "socket") for worker in scene.server.workers())
 
 
 # --- Applications that signals would harm ----------------------------------------------------

@@ -17,7 +17,7 @@ import pytest
 
 from support import fcgi, http
 from support.lastcall import Server, Servers
-from support.processes import connect, eventually
+from support.processes import connect, eventually, holds
 
 Shop = Callable[..., Server]
 PIDFD_GETFD = 438
@@ -95,9 +95,9 @@ def test_a_worker_is_in_custody_whatever_the_one_before_has_closed(shop: Shop, f
     """An application lets go of its output; in the next worker the master's ends have numbers that are its own."""
     server = shop("--catch-output", "--workers", "1")
     (first,) = server.workers()
-    assert pipes(server) == 2
+    assert holds(server.pid, "pipe") == 2
     http.get(server.http_address, "/hush")
-    eventually(lambda: pipes(server) == 0, "the master has heard that nobody writes there")
+    eventually(lambda: holds(server.pid, "pipe") == 0, "the master has heard that nobody writes there")
     assert server.command("scale", "+1").returncode == 0, server.everything()
     eventually(lambda: [each.stage for each in server.status().workers] == ["ready"] * 2, "the new one is there")
     (second,) = set(server.workers()) - {first}
@@ -113,11 +113,6 @@ def test_a_worker_is_in_custody_whatever_the_one_before_has_closed(shop: Shop, f
     for number in range(20):
         http.get(server.http_address, f"/print/number-{number}-of-20")
         server.wait_log(f"number-{number}-of-20")
-
-
-def pipes(server: Server) -> int:
-    """How many ends of pipes the master has."""
-    return sum(str(file.readlink()).startswith("pipe:") for file in Path(f"/proc/{server.pid}/fd").iterdir())
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])

@@ -230,12 +230,12 @@ def state(pid: int) -> str:
         return ""
 
 
-def sockets(pid: int) -> int:
-    """How many sockets a process holds."""
+def holds(pid: int, kind: str) -> int:
+    """How many of a kind a process has open: `socket`, `pipe`."""
     count = 0
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            count += str(entry.readlink()).startswith("socket:")
+            count += str(entry.readlink()).startswith(f"{kind}:")
         except OSError:
             continue  # closed since
     return count

@@ -14,7 +14,7 @@ def seen(
     number: int, status: int = 200, *, outcome: Outcome = Outcome.ANSWERED, began: float = 0.0, took: float = 0.01,
     step: str = "",
 ) -> Seen:  # fmt: skip
-    return Seen(f"HTTP/3-{number:05}", "HTTP", outcome, status, began, took, kept=True, step=step)
+    return Seen(f"HTTP.3-{number:05}", "HTTP", outcome, status, began, took, kept=True, step=step)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_every_way_in_which_two_ledgers_and_a_client_can_disagree_has_a_name(
 
 def test_what_no_client_has_asked_for_is_none_of_our_business() -> None:
     """A user's ledgers hold other people's orders."""
-    assert judge.reconcile(Books(["another"], []), [seen(1, 502)]) == {"HTTP/3-00001": Amiss.NEVER_BEGUN}
+    assert judge.reconcile(Books(["another"], []), [seen(1, 502)]) == {"HTTP.3-00001": Amiss.NEVER_BEGUN}
 
 
 def test_none_lost_is_said_with_its_strength() -> None:
@@ -70,7 +70,7 @@ def test_who_is_refused_after_the_last_stop_has_lost_nothing() -> None:
     refused = [seen(n, 0, outcome=Outcome.REFUSED, began=began) for n, began in ((1, 9.0), (2, 10.5), (3, 11.0))]
     after = [*refused, seen(4, 0, outcome=Outcome.RESET, began=10.2), seen(5, began=9.5)]
     judgement = Judgement(after, [Mark(10.0, 10.1)], stopped=stop)
-    assert [one.id for one in judgement.lost] == ["HTTP/3-00001", "HTTP/3-00004"]
+    assert [one.id for one in judgement.lost] == ["HTTP.3-00001", "HTTP.3-00004"]
     assert judgement.verdict(expected=True).sentence.endswith("; 2 refused at connect after the stop, which is safe")
 
 
@@ -107,7 +107,7 @@ def test_records_are_columns_in_the_order_of_asking() -> None:
     orders = [seen(2, 502, began=12.0, step="writing"), seen(1, began=11.0)]
     books = Books([orders[0].id, orders[1].id], [orders[1].id])
     records = Judgement(orders, [Mark(11.9, 12.1)], books).records(10.0)
-    assert (records.began, records.took, records.id) == ([1.0, 2.0], [0.01, 0.01], ["HTTP/3-00001", "HTTP/3-00002"])
+    assert (records.began, records.took, records.id) == ([1.0, 2.0], [0.01, 0.01], ["HTTP.3-00001", "HTTP.3-00002"])
     assert [records.outcomes[index] for index in records.outcome] == ["200", "502"]
     assert [records.ledger[index] for index in records.amiss] == ["", "half done"]
     assert (records.near, records.clients, records.client) == ([-1, 0], ["HTTP 3"], [0, 0])

@@ -35,18 +35,18 @@ def test_an_http_request_says_who_it_is() -> None:
     request = Request(
         "POST", "/send?id={id}", {"Content-Type": "application/json"}, '{"order": "{id}", "user": {client}}'
     )
-    sent = request.encode(Client("HTTP", "127.0.0.1:1"), 3, "HTTP/3-00007").decode()
+    sent = request.encode(Client("HTTP", "127.0.0.1:1"), 3, "HTTP.3-00007").decode()
     head, _, body = sent.partition("\r\n\r\n")
     assert head.split("\r\n") == [
-        "POST /send?id=HTTP/3-00007 HTTP/1.1", "Host: drill", "X-Request-Id: HTTP.3-00007",
+        "POST /send?id=HTTP.3-00007 HTTP/1.1", "Host: drill", "X-Request-Id: HTTP.3-00007",
         "Content-Type: application/json", f"Content-Length: {len(body)}",
     ]  # fmt: skip
-    assert body == '{"order": "HTTP/3-00007", "user": 3}'
+    assert body == '{"order": "HTTP.3-00007", "user": 3}'
 
 
 def test_a_client_that_keeps_nothing_says_so() -> None:
     """And one that names its host is taken at its word."""
-    sent = Request(headers={"Host": "shop.test"}).encode(Client("HTTP", "127.0.0.1:1", keep=False), 0, "HTTP/0-1")
+    sent = Request(headers={"Host": "shop.test"}).encode(Client("HTTP", "127.0.0.1:1", keep=False), 0, "HTTP.0-1")
     assert sent == b"GET / HTTP/1.1\r\nX-Request-Id: HTTP.0-1\r\nHost: shop.test\r\nConnection: close\r\n\r\n"
 
 

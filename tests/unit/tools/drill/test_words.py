@@ -133,9 +133,9 @@ def test_the_page_has_every_target_with_what_it_knows() -> None:
 
 LOG = """\
 2017/06/25 05:28:01 [error] 7#7: *4 recv() failed (104: Connection reset by peer) while reading response header from \
-upstream, client: 127.0.0.1, server: , request: "POST /send?id=HTTP/3-00012 HTTP/1.1", upstream: "fastcgi://127.0.0.1:9000"
+upstream, client: 127.0.0.1, server: , request: "POST /send?id=HTTP.3-00012 HTTP/1.1", upstream: "fastcgi://127.0.0.1:9000"
 2017/06/25 05:28:02 [error] 7#7: *5 connect() failed (111: Connection refused) while connecting to upstream, client: \
-127.0.0.1, server: , request: "POST /x?a=1&id=HTTP/4-00001&b=2 HTTP/1.1", upstream: "http://127.0.0.1:9000"
+127.0.0.1, server: , request: "POST /x?a=1&id=HTTP.4-00001&b=2 HTTP/1.1", upstream: "http://127.0.0.1:9000"
 2017/06/25 05:28:02 [notice] 7#7: signal 15 (SIGTERM) received from 1, exiting
 2017/06/25 05:28:03 [crit] 7#7: *6 pwrite() failed (28: No space left on device)
 """
@@ -144,7 +144,7 @@ upstream, client: 127.0.0.1, server: , request: "POST /send?id=HTTP/3-00012 HTTP
 def test_nginx_errors_are_tied_to_requests() -> None:
     """By the id in the request line; times are local."""
     found = nginx.parse(LOG)
-    assert [request for _, _, request in found] == ["HTTP/3-00012", "HTTP/4-00001", ""]
+    assert [request for _, _, request in found] == ["HTTP.3-00012", "HTTP.4-00001", ""]
     assert found[0][0] == time.mktime((2017, 6, 25, 5, 28, 1, 0, 0, -1))
     assert found[0][1].startswith("recv() failed (104")
 
@@ -173,7 +173,7 @@ def test_nginx_keeps_connections_or_not(fastcgi: bool, keep: bool) -> None:
 
 
 def judgement(*statuses: int, first: int = 0, second: int = 0, outcome: Outcome = Outcome.ANSWERED) -> Judgement:
-    seen = [Seen(f"c/0-{n}", "c", outcome, status, float(n), 0.1, kept=False) for n, status in enumerate(statuses)]
+    seen = [Seen(f"c.0-{n}", "c", outcome, status, float(n), 0.1, kept=False) for n, status in enumerate(statuses)]
     ids = [one.id for one in seen]
     return Judgement(seen, [Mark(0, 1)], Books(ids[:first], ids[:second]))
 
@@ -203,7 +203,7 @@ def test_every_harm_has_a_reason() -> None:
         Amiss.UNASKED: judgement(502, second=1),
         Amiss.UNTOLD: judgement(502, first=1, second=1),
         Amiss.TOLD_NOT_DONE: judgement(200),
-        Amiss.TWICE: Judgement(judgement(200).seen, [], Books(["c/0-0"] * 2, ["c/0-0"])),
+        Amiss.TWICE: Judgement(judgement(200).seen, [], Books(["c.0-0"] * 2, ["c.0-0"])),
     }
     for amiss, case in cases.items():
         assert reasons(Case("mine", "hup", Way.DIRECT, {}), case, [])[0].what == amiss
