@@ -23,6 +23,7 @@ from lastcall.durable.journal import Terms
 from lastcall.durable.sqlite import Sqlite
 from lastcall.durable.wsgi import Environ, Start
 from support.durable import Answer, post, serve
+from support.forked import in_child
 
 
 class Worker:
@@ -74,27 +75,15 @@ class Worker:
         self.point("recovered")
 
 
-def in_child(folder: Path, in_doubt: str, die_at: int, what: str) -> list[str] | None:
+def run(folder: Path, in_doubt: str, die_at: int, what: str) -> list[str] | None:
     """Fork a worker that asks or recovers; the points that it has come through, or None if it has died."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            worker = Worker(folder, in_doubt, die_at)
-            getattr(worker, what)()
-            os.write(writer, json.dumps(worker.points).encode())
-            os._exit(0)
-        finally:
-            os._exit(70)
-    os.close(writer)
-    with open(reader, "rb") as file:  # noqa: PTH123 - a descriptor
-        said = file.read()
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        return None
-    assert status == 0, f"{what}, to die at {die_at}, exited {status}"
-    found: list[str] = json.loads(said)
-    return found
+
+    def work() -> list[str]:
+        worker = Worker(folder, in_doubt, die_at)
+        getattr(worker, what)()
+        return worker.points
+
+    return in_child(work, f"{what}, to die at {die_at}")
 
 
 def outcome(folder: Path, in_doubt: str) -> dict[str, object]:
@@ -115,7 +104,7 @@ def lines(path: Path) -> list[str]:
 def main(folder: Path, in_doubt: str, how: str) -> None:
     fresh = folder / "fresh"
     fresh.mkdir()
-    points = in_child(fresh, in_doubt, 0, "ask")
+    points = run(fresh, in_doubt, 0, "ask")
     assert points is not None
     found = []
     for first in range(1, len(points) + 1):
@@ -124,8 +113,8 @@ def main(folder: Path, in_doubt: str, how: str) -> None:
             second = seconds.pop()
             where = folder / f"{first}-{second}"
             where.mkdir()
-            died = in_child(where, in_doubt, first, "ask") is None
-            died_again = bool(second) and in_child(where, in_doubt, second, "recover") is None
+            died = run(where, in_doubt, first, "ask") is None
+            died_again = bool(second) and run(where, in_doubt, second, "recover") is None
             if how == "twice" and (second == 0 or died_again):
                 seconds.append(second + 1)
             found.append({"first": first, "second": second, "died": died, "died_again": died_again,

@@ -18,6 +18,7 @@ from pathlib import Path
 from lastcall import durable
 from lastcall.tools.reconcile.repair import Mender, Off, journal_key
 from lastcall.tools.reconcile.result import Finding, Repair
+from support.forked import in_child
 
 
 class Run:
@@ -61,26 +62,15 @@ class Run:
         return done
 
 
-def in_child(folder: Path, in_doubt: str, die_at: int, amount: str) -> int | None:
+def run(folder: Path, in_doubt: str, die_at: int, amount: str) -> int | None:
     """Fork a run; through how many points it has come, or None if it has died."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            run = Run(folder, in_doubt, die_at, amount)
-            run.all()
-            os.write(writer, str(run.points).encode())
-            os._exit(0)
-        finally:
-            os._exit(70)
-    os.close(writer)
-    with open(reader, "rb") as file:  # noqa: PTH123 - a descriptor
-        said = file.read()
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        return None
-    assert status == 0, f"to die at {die_at}, it exited {status}"
-    return int(said)
+
+    def work() -> int:
+        run = Run(folder, in_doubt, die_at, amount)
+        run.all()
+        return run.points
+
+    return in_child(work, f"to die at {die_at}")
 
 
 def healed(folder: Path, in_doubt: str) -> dict[str, object]:
@@ -99,7 +89,7 @@ def healed(folder: Path, in_doubt: str) -> dict[str, object]:
 def main(folder: Path, in_doubt: str) -> None:
     fresh = folder / "fresh"
     fresh.mkdir()
-    points = in_child(fresh, in_doubt, 0, "1.00")
+    points = run(fresh, in_doubt, 0, "1.00")
     assert points is not None
     found = []
     for first in range(1, points + 1):
@@ -107,8 +97,8 @@ def main(folder: Path, in_doubt: str) -> None:
         while died_again:
             where = folder / f"{first}-{second}"
             where.mkdir()
-            died = in_child(where, in_doubt, first, "1.00") is None
-            died_again = second == 0 or in_child(where, in_doubt, second, "2.00") is None
+            died = run(where, in_doubt, first, "1.00") is None
+            died_again = second == 0 or run(where, in_doubt, second, "2.00") is None
             found.append({"first": first, "second": second, "died": died, **healed(where, in_doubt)})
             shutil.rmtree(where)
             second += 1
