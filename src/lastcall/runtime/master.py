@@ -447,7 +447,7 @@ class Master:
     def _leave(self) -> handover.Handover:
         """Everything that another image, or another master, needs to go on."""
         generations = testament.releases(self._state, self._generations, self._resources)
-        reign = testament.reign(self._state, self._links, generations, self._outputs, self._tally)
+        reign = testament.reign(self._state, self._links, generations, self._tally)
         estate, tickets = self._around.estate(), list(self._upgrade.tickets)
         return handover.Handover(handover.FORMAT, __version__, estate, reign, tickets)
 
@@ -487,7 +487,6 @@ class Master:
         self._unhear(link)
         for reader in link.output:
             self._read_output(reader.fileno(), last=True)
-        link.output = ()  # closed: whoever is forked before the burial is over must not close these numbers
         slot = self._around.board.read(link.slot)
         link.dead = 0 if status == exits.UNKNOWN and slot.serial == link.serial and slot.ended else status
         if link.pidfd in self._strangers:

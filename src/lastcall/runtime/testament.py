@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -62,9 +62,9 @@ def tally(there: handover.Reign) -> Tally:
 
 
 def reign(
-    state: lc.Master, links: Mapping[int, Link], generations: list[handover.Release], heard: Iterable[int], tally: Tally
+    state: lc.Master, links: Mapping[int, Link], generations: list[handover.Release], tally: Tally
 ) -> handover.Reign:
-    """All that the loop knows; `heard` are the descriptors of the outputs that have not ended.
+    """All that the loop knows.
 
     A worker without a link has been buried a moment ago, and the machine has not heard of it: there is nothing to be left.
     """
@@ -73,9 +73,7 @@ def reign(
         fallback=None if state.fallback is None else state.fallback.generation,
         overtaken=[release.generation for release in state.overtaken],
         releases=generations,
-        workers=[
-            worker(each, links[each.serial], heard) for each in state.workers if each.pid and each.serial in links
-        ],
+        workers=[worker(each, links[each.serial]) for each in state.workers if each.pid and each.serial in links],
         serial=state.serial,
         generation=state.generation,
         first=state.first,
@@ -112,13 +110,11 @@ def releases(state: lc.Master, held: Mapping[int, Resources], newest: Resources)
     ]  # fmt: skip
 
 
-def worker(there: lc.Worker, link: Link, heard: Iterable[int]) -> handover.Worker:
-    """A worker; `heard` are the descriptors of the outputs that have not ended."""
+def worker(there: lc.Worker, link: Link) -> handover.Worker:
+    """A worker, with those of its outputs that have not ended."""
     assert there.pid is not None
     outputs = [
-        handover.Output(reader.fileno(), reader.stream, reader.rest)
-        for reader in link.output
-        if reader.fileno() in heard
+        handover.Output(reader.fileno(), reader.stream, reader.rest) for reader in link.output if not reader.closed
     ]
     return handover.Worker(
         there.serial, there.slot, there.generation, there.stage.name.lower(), there.pid, link.sock.fileno(),
