@@ -14,7 +14,7 @@ from drills.conftest import Judged, Rehearsal, Stages
 from drills.test_deaths import listed
 from lastcall.protocol import adoption
 from lastcall.tools.drill.load import Load
-from lastcall.tools.drill.outcomes import UNSENT, Seen
+from lastcall.tools.drill.outcomes import UNSENT
 from lastcall.tools.drill.processes import session
 from support.drill import operators
 from support.drill.fronts import DIRECT, NGINX
@@ -32,11 +32,6 @@ def left(scene: Stage) -> tuple[int, int, int, int]:
     workers = sum(descriptors(worker.pid or 0) - worker.connections for worker in server.status().workers)
     doors = list(server.run_dir.glob(adoption.DOORS))
     return descriptors(server.pid), workers, len(server.processes()), len(doors)
-
-
-def ids(seen: list[Seen]) -> set[str]:
-    """As the header says them."""
-    return {one.id for one in seen}
 
 
 def descriptors(pid: int) -> int:
@@ -116,10 +111,10 @@ def test_orders_are_answered_or_refused_in_words_and_listed_whoever_dies_when(
     with scene.load(pace=0.01) as load:
         name = "kill -9 of a worker and the master, POST"
         verdict = judged(rehearse(scene, load, operation, rehearsal.restarts * 2, 20, name))
-    failed = [one for one in verdict.requests if not one.yes]
-    assert {one.what for one in failed} <= {"503"}, str(verdict)
+    assert {one.what for one in verdict.requests if not one.yes} <= {"503"}, str(verdict)
+    failed = {one.id for one in verdict.requests if not one.yes}
     answered = {cut.request_id for cut in listed(scene.server) if cut.done == "answered 503"}
-    assert answered == ids(failed), answered ^ ids(failed)
+    assert answered == failed, answered ^ failed
     findings = verdict.findings
     suspects = {*findings.half_done, *findings.done_not_told}
     assert suspects <= answered, suspects - answered

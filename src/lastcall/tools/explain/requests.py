@@ -50,10 +50,14 @@ class Hit:
     """Its place among those that were complained of."""
 
     @property
+    def said(self) -> Complaint | None:
+        """What the front has complained of."""
+        what = self.complaint.what if self.complaint is not None else None
+        return what if isinstance(what, Complaint) else None
+
+    @property
     def fault(self) -> Fault | None:
-        if self.complaint is not None and isinstance(self.complaint.what, Complaint):
-            return self.complaint.what.fault
-        return None
+        return self.said.fault if self.said is not None else None
 
     @property
     def line(self) -> Access | None:
@@ -61,28 +65,30 @@ class Hit:
         return found if isinstance(found, Access) else None
 
     @property
+    def client(self) -> str:
+        source = self.said or self.line
+        return source.client if source is not None else ""
+
+    @property
     def method(self) -> str:
-        if self.complaint is not None and isinstance(self.complaint.what, Complaint):
-            return self.complaint.what.method
-        return self.line.method if self.line is not None else ""
+        source = self.said or self.line
+        return source.method if source is not None else ""
 
     @property
     def uri(self) -> str:
-        if self.complaint is not None and isinstance(self.complaint.what, Complaint):
-            return self.complaint.what.uri
-        return self.line.uri if self.line is not None else ""
+        source = self.said or self.line
+        return source.uri if source is not None else ""
 
     @property
     def connection(self) -> str:
         """The front's number of the client's connection."""
-        complaint = self.complaint.what if self.complaint is not None else None
-        return complaint.connection if isinstance(complaint, Complaint) else ""
+        return self.said.connection if self.said is not None else ""
 
     @property
     def upstream(self) -> str:
         """The server's address, as the front writes it."""
-        if self.complaint is not None and isinstance(self.complaint.what, Complaint):
-            return self.complaint.what.upstream
+        if self.said is not None:
+            return self.said.upstream
         return self.line.upstreams if self.line is not None else ""
 
     @property
@@ -196,10 +202,6 @@ class Scene:
     """Access lines of the front, near the incident."""
     deaths: int = 0
     """Workers that have died, in a crash."""
-
-    @property
-    def told(self) -> float:
-        return self.incident.at
 
     @property
     def listener_lives(self) -> bool:
@@ -451,19 +453,13 @@ def _sure(distance: float, width: float) -> float:
 def told(hit: Hit, verdict: Verdict, *, covered: str = "") -> Request:
     """A request for the report."""
     line = hit.line
-    complaint = hit.complaint.what if hit.complaint is not None else None
-    assert complaint is None or isinstance(complaint, Complaint)
     quotes = [found.quote for found in (hit.complaint, hit.access, hit.own) if found is not None]
     why = verdict.why
     if covered and verdict.kind is Class.HALF_DONE and hit.own is None:
         why += f"; {covered} has no line of it"
     return Request(
-        verdict.kind, verdict.confidence, why, hit.at, hit.began,
-        line.method if line else complaint.method if complaint else "",
-        line.uri if line else complaint.uri if complaint else "",
-        line.client if line else complaint.client if complaint else "",
-        line.status if line else None,
-        line.id if line else "", line.ids if line else (), tuple(quotes),
+        verdict.kind, verdict.confidence, why, hit.at, hit.began, hit.method, hit.uri, hit.client,
+        line.status if line else None, line.id if line else "", line.ids if line else (), tuple(quotes),
     )  # fmt: skip
 
 
